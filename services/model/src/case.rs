@@ -1,0 +1,86 @@
+//! Test cases and their results, as an agent read them from an attempt's files. May not: parse them
+//! (that is `verdict::results`).
+
+use serde::{Deserialize, Serialize};
+
+use crate::Digest;
+
+/// How a case ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CaseStatus {
+    /// It passed.
+    Passed,
+    /// An assertion of it failed.
+    Failed,
+    /// Something outside its assertions failed (JUnit's `<error>`); counts as failed.
+    Error,
+    /// It did not run.
+    Skipped,
+    /// It failed and then passed within one attempt (Surefire's reruns, nextest's retries).
+    Flaky,
+}
+
+impl CaseStatus {
+    /// Whether the case counts as failed.
+    pub const fn is_failure(self) -> bool {
+        matches!(self, Self::Failed | Self::Error)
+    }
+}
+
+/// A case that did not simply pass.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CaseException {
+    /// Index into the names of the case set.
+    pub index: u32,
+    /// How it ended: never [`CaseStatus::Passed`].
+    pub status: CaseStatus,
+    /// The decisive lines, cut to [`MESSAGE_MOST`] bytes.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+/// Longest message kept of a failing case, in bytes.
+pub const MESSAGE_MOST: usize = 2048;
+
+/// Most exceptions that carry a message; further ones keep only their status.
+pub const MESSAGES_MOST: usize = 500;
+
+/// The results of one attempt. The names are the same for most attempts of a run, so they stand apart
+/// and are stored once per distinct set.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Results {
+    /// Names of all cases, sorted, each once; a duplicate within one attempt got `#2`, ...
+    pub names: Vec<String>,
+    /// Those that did not simply pass, by index.
+    pub exceptions: Vec<CaseException>,
+    /// Whether any results file was found.
+    pub found: bool,
+    /// What could not be read, one sentence each: file, place, reason. Not empty: the results are not whole.
+    pub problems: Vec<String>,
+}
+
+impl Results {
+    /// The digest of the set of names.
+    pub fn set(&self) -> Digest {
+        Digest::of_canonical(&self.names)
+    }
+
+    /// How many cases ended as `status`.
+    pub fn count(&self, status: CaseStatus) -> u64 {
+        let exceptions = self.exceptions.iter().filter(|e| e.status == status).count();
+        let count = match status {
+            CaseStatus::Passed => self.names.len().saturating_sub(self.exceptions.len()),
+            _ => exceptions,
+        };
+        count.try_into().unwrap_or(u64::MAX)
+    }
+
+    /// Name and exception of every case that counts as failed.
+    pub fn failures(&self) -> impl Iterator<Item = (&str, &CaseException)> {
+        self.exceptions.iter().filter(|e| e.status.is_failure()).filter_map(|e| {
+            let index = usize::try_from(e.index).ok()?;
+            Some((self.names.get(index)?.as_str(), e))
+        })
+    }
+}

@@ -1,0 +1,1 @@
+//! The matrix language: what people write, checked and turned into cells.

@@ -1,0 +1,102 @@
+//! A cell made ready to run: every template filled in, every reference a digest. What a server hands
+//! to an agent. May not: hold a name that could mean something else tomorrow.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Digest;
+use crate::container::{Limits, Network};
+
+/// All that one attempt is made from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AttemptPlan {
+    /// The cell's axis values.
+    pub axes: BTreeMap<String, String>,
+    /// Digest of the image's manifest, in the server's store.
+    pub image: Digest,
+    /// Files copied in before set-up, in order.
+    pub files: Vec<FilePlan>,
+    /// What becomes a layer that cells with the same set-up share.
+    pub setup: Option<StepPlan>,
+    /// The test.
+    pub test: StepPlan,
+    /// Volumes of the host.
+    pub volumes: Vec<VolumePlan>,
+    /// What set-up and test may use.
+    pub limits: Limits,
+    /// Globs of result files, below the results directory.
+    pub results: Vec<String>,
+    /// Globs of artifacts, below the artifacts directory.
+    pub artifacts: Vec<String>,
+    /// When the container's writable layer is kept as an image.
+    pub keep: Keep,
+}
+
+/// Files to copy in: a tar archive, kept as a blob.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FilePlan {
+    /// Digest of the uncompressed tar; its names are relative to `to`.
+    pub blob: Digest,
+    /// The absolute directory inside.
+    pub to: String,
+}
+
+/// A command in a container.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepPlan {
+    /// What to run.
+    pub run: Command,
+    /// Added to the image's environment.
+    pub env: BTreeMap<String, String>,
+    /// Name or `uid[:gid]`; none: the image's.
+    pub user: Option<String>,
+    /// None: the image's.
+    pub workdir: Option<String>,
+    /// Milliseconds.
+    pub timeout_ms: u64,
+    /// Which network.
+    pub network: Network,
+}
+
+/// A command as the matrix gives it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Command {
+    /// Run by `/bin/sh -ec`.
+    Shell(String),
+    /// Executed as it is.
+    Exec(Vec<String>),
+}
+
+impl Command {
+    /// Program and arguments.
+    pub fn argv(&self) -> Vec<String> {
+        match self {
+            Self::Shell(text) => vec!["/bin/sh".into(), "-ec".into(), text.clone()],
+            Self::Exec(argv) => argv.clone(),
+        }
+    }
+}
+
+/// A volume in a container.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VolumePlan {
+    /// Its name on the host: letters, digits, `-`, `_`, `.`.
+    pub name: String,
+    /// Where it is mounted, absolute.
+    pub at: String,
+    /// Whether the container may write to it.
+    pub writable: bool,
+}
+
+/// When a container's writable layer is kept as an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Keep {
+    /// Never.
+    #[default]
+    Never,
+    /// When the attempt did not pass.
+    OnFailure,
+}

@@ -1,0 +1,193 @@
+//! The messages between server and agent (`POST /api/v1/agents/sync`).
+//!
+//! The protocol is level-triggered: an agent says what it holds and what ended, the server answers with
+//! what it wants there. Every message may be lost, doubled or late without harm: what the agent does
+//! not list as held, the server sends again; what the server does not acknowledge, the agent sends again.
+//! May not: assume that the peer is honest; both sides check what they take.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::case::Results;
+use crate::plan::AttemptPlan;
+use crate::{AttemptId, Blame, Digest, HostName, Incarnation, Outcome};
+
+/// The protocol's version. A server refuses an agent with another one, with a sentence.
+pub const PROTOCOL: u32 = 1;
+
+/// Most outcomes in one sync; the rest waits for the next.
+pub const ENDED_MOST: usize = 256;
+
+/// Most bytes of a sync's body, either way.
+pub const SYNC_BYTES_MOST: usize = 16 << 20;
+
+/// Longest log that travels inside a sync, in bytes as stored; longer ones are uploaded before.
+pub const INLINE_LOG_MOST: usize = 4 << 10;
+
+/// What an agent says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SyncRequest {
+    /// [`PROTOCOL`].
+    pub protocol: u32,
+    /// Which host.
+    pub host: HostName,
+    /// Which life of its executor.
+    pub incarnation: Incarnation,
+    /// Grows with every sync of an agent's process; an older one than the last is answered with nothing.
+    pub sequence: u64,
+    /// What the host is.
+    pub facts: HostFacts,
+    /// How many attempts it can run at once.
+    pub slots: u32,
+    /// How many more it takes now.
+    pub free: u32,
+    /// Everything that it was given and has not yet reported as ended.
+    pub holding: Vec<Held>,
+    /// What ended and is not yet acknowledged, the oldest first; at most [`ENDED_MOST`].
+    pub ended: Vec<EndedAttempt>,
+    /// How long the server may wait with an empty answer, in milliseconds; it waits until there is something to say.
+    #[serde(default)]
+    pub wait_ms: u64,
+}
+
+/// What a host is. Recorded beside outcomes; it enters no identity.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HostFacts {
+    /// Kernel release.
+    pub kernel: String,
+    /// CPU model.
+    pub cpu: String,
+    /// CPUs that it may use.
+    pub cpus: u32,
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+    /// Version of Regatta.
+    pub version: String,
+    /// What labels it carries; `arch` is always among them.
+    pub labels: BTreeMap<String, String>,
+    /// Bytes free where its data lives.
+    pub disk_free_bytes: u64,
+}
+
+/// An attempt that an agent holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Held {
+    /// Which.
+    pub attempt: AttemptId,
+    /// The generation of the assignment that it obeys.
+    pub generation: u64,
+    /// How far it is.
+    pub state: HeldState,
+}
+
+/// How far an attempt on a host is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeldState {
+    /// It waits for a place, its image or its set-up.
+    Waiting,
+    /// Its container runs.
+    Running,
+}
+
+/// An attempt's end, as its agent tells it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EndedAttempt {
+    /// Which.
+    pub attempt: AttemptId,
+    /// The generation of its assignment.
+    pub generation: u64,
+    /// The life of the executor that ran it.
+    pub incarnation: Incarnation,
+    /// How it ended.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// Whose doing that was; none while nobody's (an exit with 0, a cancellation).
+    pub blame: Option<Blame>,
+    /// For a person: which step failed and how, where the outcome alone does not say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+    /// From the start of the test to its end, in milliseconds.
+    pub wall_ms: u64,
+    /// From the assignment to the start of the test, in milliseconds.
+    pub queue_ms: u64,
+    /// How long its container's start took, in microseconds.
+    pub start_us: u64,
+    /// Processor time, in microseconds.
+    pub cpu_us: u64,
+    /// Most memory held at once, in bytes.
+    pub peak_memory_bytes: u64,
+    /// The digest of all that defines it; none where it never came to that.
+    pub identity: Option<Digest>,
+    /// Paths changed outside the declared places.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changed: Vec<String>,
+    /// Its cases.
+    #[serde(default)]
+    pub results: Results,
+    /// Its output.
+    pub log: LogPlace,
+    /// What it left as artifacts, uploaded before this was said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub artifacts: Vec<Artifact>,
+}
+
+/// Where an attempt's log is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogPlace {
+    /// It wrote nothing.
+    Empty,
+    /// Here, as base64 of the format of [`crate::log`] compressed by zstd.
+    Inline(String),
+    /// Uploaded before, to the attempt's `log`.
+    Uploaded {
+        /// Its size as stored, in bytes.
+        bytes: u64,
+    },
+}
+
+/// A file that an attempt left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artifact {
+    /// Relative to the artifacts directory, with `/`; never `..` or absolute.
+    pub path: String,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// What the server answers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SyncResponse {
+    /// Outcomes that are recorded, or that nobody wants: the agent may drop them.
+    pub acknowledged: Vec<AttemptId>,
+    /// Attempts that the host should hold and does not list.
+    pub start: Vec<Assignment>,
+    /// Attempts that it should hold no longer.
+    pub stop: Vec<Stop>,
+    /// How long everything held may go on from the moment this sync was sent, in milliseconds.
+    pub lease_ms: u64,
+    /// When to come again at the latest, in milliseconds.
+    pub next_sync_ms: u64,
+}
+
+/// An attempt for a host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// Which.
+    pub attempt: AttemptId,
+    /// Grows with every assignment that the scheduler makes.
+    pub generation: u64,
+    /// What to run.
+    pub plan: AttemptPlan,
+}
+
+/// An attempt that should end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stop {
+    /// Which.
+    pub attempt: AttemptId,
+    /// For logs: why.
+    pub reason: String,
+}

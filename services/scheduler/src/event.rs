@@ -1,0 +1,182 @@
+//! What the scheduler is told and what it answers. May not: decide anything.
+
+use std::collections::BTreeMap;
+
+use regatta_model::wire::Held;
+use regatta_model::{AttemptId, CellNumber, HostName, Incarnation, Ordinal, RunId};
+use serde::{Deserialize, Serialize};
+
+/// A moment of the caller's monotonic clock, in milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Moment(pub u64);
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A run was accepted, or is taken up again after a restart of the server.
+    Submitted {
+        /// Which.
+        run: RunId,
+        /// What it asks for.
+        work: Box<Work>,
+    },
+    /// An agent spoke.
+    Synced {
+        /// Which host.
+        host: HostName,
+        /// Which life of its executor.
+        incarnation: Incarnation,
+        /// What it said.
+        state: Box<HostState>,
+    },
+    /// An ended attempt was judged (and will be recorded with what this leads to).
+    Recorded {
+        /// Which.
+        attempt: AttemptId,
+        /// What is still wanted.
+        next: Next,
+    },
+    /// Somebody cancelled a run.
+    Cancelled {
+        /// Which.
+        run: RunId,
+    },
+    /// A person or a rule decided about a host.
+    PolicySet {
+        /// Which.
+        host: HostName,
+        /// What.
+        policy: Policy,
+    },
+    /// Time passed.
+    Ticked,
+}
+
+/// What a run asks for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Work {
+    /// Cells are `0..cells`.
+    pub cells: u64,
+    /// Attempts that every cell gets at least; 1 at least.
+    pub repeat: u32,
+    /// At most so many attempts at once; none: no such limit.
+    pub parallel: Option<u32>,
+    /// Stop placing after the first failing cell.
+    pub fail_fast: bool,
+    /// Higher goes first.
+    pub priority: i32,
+    /// Labels that a host must carry.
+    pub labels: BTreeMap<String, String>,
+    /// After a restart: cells with a verdict already.
+    pub settled: Vec<CellNumber>,
+    /// After a restart: the highest ordinal recorded of each cell that has any and no verdict.
+    pub tried: BTreeMap<CellNumber, Ordinal>,
+    /// After a restart: cells that wait for so many more attempts than the first ones.
+    pub again: Vec<Again>,
+}
+
+/// What an agent said of its host.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HostState {
+    /// Attempts that it can run at once.
+    pub slots: u32,
+    /// How many more it takes now.
+    pub free: u32,
+    /// What it holds.
+    pub holding: Vec<Held>,
+    /// Labels that it carries.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What is wanted after an attempt was judged.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Next {
+    /// Whether the attempt's cell has its verdict now.
+    pub settled: bool,
+    /// Whether it counts as failed (for fail-fast).
+    pub failed: bool,
+    /// Further attempts, of this cell or of others (its baseline). A cell that was settled is open again.
+    pub again: Vec<Again>,
+}
+
+/// Further attempts of a cell.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Again {
+    /// Which cell.
+    pub cell: CellNumber,
+    /// How many.
+    pub attempts: u32,
+    /// Hosts that are to be avoided where another one can run it.
+    pub avoid: Vec<HostName>,
+}
+
+/// What is to be done. The caller commits what must last, then publishes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// The host should hold this attempt (also said again while the host does not list it).
+    Assign {
+        /// Which host.
+        host: HostName,
+        /// Which attempt.
+        attempt: AttemptId,
+        /// Its generation.
+        generation: u64,
+    },
+    /// The host should hold this attempt no longer.
+    Revoke {
+        /// Which host.
+        host: HostName,
+        /// Which attempt.
+        attempt: AttemptId,
+        /// For logs.
+        reason: &'static str,
+    },
+    /// The attempt's host is lost: record it as ended by [`regatta_model::Outcome::HostLost`].
+    Lost {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// Which host.
+        host: HostName,
+    },
+    /// Every cell of the run is settled (or it was cancelled), and nothing of it is held any more.
+    Finish {
+        /// Which run.
+        run: RunId,
+        /// Whether it was cancelled.
+        cancelled: bool,
+    },
+    /// A host's health changed.
+    HealthChanged {
+        /// Which host.
+        host: HostName,
+        /// To this.
+        health: Health,
+    },
+}
+
+/// What the server sees of a host.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// It speaks.
+    Ready,
+    /// It missed its time.
+    Suspect,
+    /// Lease and drift are over since it last spoke: what it held is placed elsewhere.
+    Lost,
+}
+
+/// What a person or a rule decided about a host.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Policy {
+    /// It gets work.
+    #[default]
+    Active,
+    /// It gets nothing new.
+    Cordoned,
+    /// It gets nothing new, and is meant to go away once it is empty.
+    Draining,
+    /// It gets nothing that decides a verdict, for its faults.
+    Quarantined,
+}
