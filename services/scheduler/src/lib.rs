@@ -12,4 +12,4 @@
 
 pub mod event;
 
-pub use event::{Effect, Event, HostState, Moment, Next, Policy, Health, Work};
+pub use event::{Again, Effect, Event, Health, HostState, Moment, Next, Policy, Work};
