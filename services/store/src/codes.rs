@@ -1,0 +1,113 @@
+//! The numbers that stand for closed sets of names in the database. They are a promise: a number is never given
+//! another meaning. May not: know a table.
+
+use regatta_model::run::RunState;
+use regatta_model::{Blame, Outcome};
+
+use crate::{Error, Policy};
+
+pub(crate) fn of_outcome(outcome: Outcome) -> (i64, Option<i64>) {
+    match outcome {
+        Outcome::Exited { exit_code } => (0, Some(exit_code.into())),
+        Outcome::Signaled { signal } => (1, Some(signal.into())),
+        Outcome::TimedOut => (2, None),
+        Outcome::OutOfMemory => (3, None),
+        Outcome::Cancelled => (4, None),
+        Outcome::ImageFailed => (5, None),
+        Outcome::SetupFailed => (6, None),
+        Outcome::HostLost => (7, None),
+    }
+}
+
+pub(crate) fn outcome(code: i64, detail: Option<i64>) -> Result<Outcome, Error> {
+    let detail = i32::try_from(detail.unwrap_or_default()).unwrap_or(i32::MAX);
+    Ok(match code {
+        0 => Outcome::Exited { exit_code: detail },
+        1 => Outcome::Signaled { signal: detail },
+        2 => Outcome::TimedOut,
+        3 => Outcome::OutOfMemory,
+        4 => Outcome::Cancelled,
+        5 => Outcome::ImageFailed,
+        6 => Outcome::SetupFailed,
+        7 => Outcome::HostLost,
+        other => {
+            return Err(Error::Corrupt(format!(
+                "an outcome with the number {other}"
+            )));
+        }
+    })
+}
+
+pub(crate) fn of_blame(blame: Option<Blame>) -> Option<i64> {
+    blame.map(|blame| match blame {
+        Blame::Test => 0,
+        Blame::Host => 1,
+        Blame::Platform => 2,
+    })
+}
+
+pub(crate) fn blame(code: Option<i64>) -> Result<Option<Blame>, Error> {
+    Ok(match code {
+        None => None,
+        Some(0) => Some(Blame::Test),
+        Some(1) => Some(Blame::Host),
+        Some(2) => Some(Blame::Platform),
+        Some(other) => return Err(Error::Corrupt(format!("a blame with the number {other}"))),
+    })
+}
+
+pub(crate) fn of_state(state: RunState) -> i64 {
+    match state {
+        RunState::Queued => 0,
+        RunState::Running => 1,
+        RunState::Finished => 2,
+        RunState::Cancelled => 3,
+    }
+}
+
+pub(crate) fn state(code: i64) -> Result<RunState, Error> {
+    Ok(match code {
+        0 => RunState::Queued,
+        1 => RunState::Running,
+        2 => RunState::Finished,
+        3 => RunState::Cancelled,
+        other => {
+            return Err(Error::Corrupt(format!(
+                "a run's state with the number {other}"
+            )));
+        }
+    })
+}
+
+pub(crate) fn of_policy(policy: Policy) -> i64 {
+    match policy {
+        Policy::Active => 0,
+        Policy::Cordoned => 1,
+        Policy::Draining => 2,
+        Policy::Quarantined => 3,
+    }
+}
+
+pub(crate) fn policy(code: i64) -> Result<Policy, Error> {
+    Ok(match code {
+        0 => Policy::Active,
+        1 => Policy::Cordoned,
+        2 => Policy::Draining,
+        3 => Policy::Quarantined,
+        other => {
+            return Err(Error::Corrupt(format!(
+                "a host's policy with the number {other}"
+            )));
+        }
+    })
+}
+
+/// A number as the database keeps it; what is too large (nothing of ours is) is cut.
+pub(crate) fn to_sql(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A number as it was before [`to_sql`].
+pub(crate) fn from_sql(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or_default()
+}

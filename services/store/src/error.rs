@@ -1,0 +1,94 @@
+//! How the store fails. May not: hide which place it happened at.
+
+use std::path::PathBuf;
+
+/// Why something was not recorded or not found.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Asked for something that does not exist in this version.
+    #[error("{0}")]
+    NotSupported(String),
+    /// The database belongs to a newer program.
+    #[error(
+        "the database {path} has schema version {found}, and this program knows versions up to {known}: \
+         it was used by a newer Regatta; run that one, or name another database with --database"
+    )]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The newest that is known here.
+        known: i64,
+    },
+    /// A second server would contradict the first.
+    #[error(
+        "another server uses the database {path}; stop it, or name another database with --database"
+    )]
+    InUse {
+        /// The database.
+        path: PathBuf,
+    },
+    /// A directory or a file could not be made.
+    #[error("cannot use {path}: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The database could not do it.
+    #[error("the database could not {doing}: {source}")]
+    Database {
+        /// What was tried.
+        doing: &'static str,
+        /// Why not.
+        source: sqlx::Error,
+    },
+    /// The schema could not be brought up to date.
+    #[error("the schema of the database {path} could not be brought up to date: {source}")]
+    Migrate {
+        /// The database.
+        path: PathBuf,
+        /// Why.
+        source: sqlx::migrate::MigrateError,
+    },
+    /// What the database holds is not what this program writes.
+    #[error("the database holds {0}, which this program never writes; restore it from a backup")]
+    Corrupt(String),
+    /// A blob could not be written or read.
+    #[error("the blob {key} could not be {doing}: {source}")]
+    Blob {
+        /// Which.
+        key: String,
+        /// `written`, `read`, ...
+        doing: &'static str,
+        /// Why.
+        source: object_store::Error,
+    },
+    /// A blob is longer than it may be.
+    #[error("{key} is longer than the {most} bytes that are kept of one ({limit})")]
+    TooLong {
+        /// Which.
+        key: String,
+        /// The limit in bytes.
+        most: u64,
+        /// The limit's name.
+        limit: &'static str,
+    },
+    /// Whoever sent a blob stopped in the middle.
+    #[error("{key} was not sent whole: {why}")]
+    Cut {
+        /// Which.
+        key: String,
+        /// Why.
+        why: String,
+    },
+}
+
+impl Error {
+    /// Wraps an error of the database, telling what was tried.
+    pub(crate) fn while_doing(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
+        move |source| Self::Database { doing, source }
+    }
+}

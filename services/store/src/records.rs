@@ -1,0 +1,305 @@
+//! What is recorded, as values. May not: know a database.
+
+use std::sync::Arc;
+
+use regatta_model::case::{CaseException, CaseStatus, Results};
+use regatta_model::run::{Pins, Progress, RunState, RunSummary};
+use regatta_model::wire::{Artifact, HostFacts, LogPlace};
+use regatta_model::{AttemptId, Blame, Digest, HostName, Incarnation, Outcome, RunId};
+use serde::{Deserialize, Serialize};
+
+/// What is recorded in one transaction, in this order.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// Accepted submissions.
+    pub runs: Vec<NewRun>,
+    /// Hosts that are new or changed.
+    pub hosts: Vec<HostRecord>,
+    /// Ended attempts.
+    pub attempts: Vec<EndedRow>,
+    /// Changes of runs' states.
+    pub states: Vec<StateRow>,
+    /// Where the touched runs stand after all this.
+    pub heads: Vec<RunHead>,
+}
+
+impl Batch {
+    /// Whether there is nothing to record.
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+            && self.hosts.is_empty()
+            && self.attempts.is_empty()
+            && self.states.is_empty()
+            && self.heads.is_empty()
+    }
+}
+
+/// What a commit found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// Attempts that had been recorded before and stayed as they were.
+    pub doubled: u64,
+}
+
+/// An accepted submission.
+#[derive(Clone, Debug)]
+pub struct NewRun {
+    /// Its id.
+    pub run: RunId,
+    /// The matrix's name.
+    pub name: String,
+    /// The name of the file it came from.
+    pub file: String,
+    /// The matrix as its author wrote it.
+    pub matrix: String,
+    /// What its references meant.
+    pub pins: Pins,
+    /// How many cells it has.
+    pub cells: u64,
+    /// Milliseconds since 1970.
+    pub submitted_ms: u64,
+    /// The client's key, so that the same submission twice is one run.
+    pub idempotency_key: Option<String>,
+    /// The digest of what the client sent.
+    pub body: Digest,
+}
+
+/// A run that a client's key led to.
+#[derive(Clone, Debug)]
+pub struct Submitted {
+    /// Which.
+    pub run: RunId,
+    /// The digest of what the client had sent.
+    pub body: Digest,
+}
+
+/// Where a run stands, as lists show it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunHead {
+    /// What everybody sees. `progress.running` is not recorded and reads as 0.
+    pub summary: RunSummary,
+    /// The number of its last event.
+    pub sequence: u64,
+    /// Whether somebody cancelled it, though it may still run.
+    pub cancelled: bool,
+    /// The number of the last event before somebody asked for another attempt of what had not passed.
+    pub rerun_after: Option<u64>,
+}
+
+/// A run with its submission.
+#[derive(Clone, Debug)]
+pub struct RunRecord {
+    /// Where it stands.
+    pub head: RunHead,
+    /// The name of the file it came from.
+    pub file: String,
+    /// The matrix as its author wrote it.
+    pub matrix: String,
+    /// What its references meant.
+    pub pins: Pins,
+}
+
+/// A change of a run's state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StateRow {
+    /// Which run.
+    pub run: RunId,
+    /// The number of this event within the run, from 1.
+    pub sequence: u64,
+    /// To this.
+    pub state: RunState,
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+    /// Cells with a verdict then.
+    pub settled: u64,
+    /// Settled cells that failed or are unresolved then.
+    pub failing: u64,
+}
+
+/// Something that happened to a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventRow {
+    /// Its number within the run, from 1.
+    pub sequence: u64,
+    /// Where the run stood after it. `running` is not recorded and reads as 0.
+    pub progress: Progress,
+    /// What.
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EventKind {
+    /// An attempt was recorded.
+    Attempt {
+        /// Which.
+        attempt: AttemptId,
+        /// Its host.
+        host: HostName,
+        /// How it ended.
+        outcome: Outcome,
+        /// Whether it counts as passed.
+        passed: bool,
+    },
+    /// The run's state changed.
+    State(RunState),
+}
+
+/// The names of an attempt's cases.
+#[derive(Debug, PartialEq)]
+pub struct CaseSet {
+    /// [`Results::set`].
+    pub digest: Digest,
+    /// Sorted, each once.
+    pub names: Vec<String>,
+}
+
+/// The results of an attempt; the names are shared between all attempts that have the same.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Cases {
+    /// Names of all cases; none where no results were found.
+    pub set: Option<Arc<CaseSet>>,
+    /// Those that did not simply pass.
+    pub exceptions: Vec<CaseException>,
+    /// What could not be read.
+    pub problems: Vec<String>,
+}
+
+impl From<Results> for Cases {
+    fn from(results: Results) -> Self {
+        let digest = results.found.then(|| results.set());
+        let set = digest.map(|digest| {
+            Arc::new(CaseSet {
+                digest,
+                names: results.names,
+            })
+        });
+        Self {
+            set,
+            exceptions: results.exceptions,
+            problems: results.problems,
+        }
+    }
+}
+
+impl Cases {
+    /// How many cases there are.
+    pub fn count(&self) -> u64 {
+        self.set
+            .as_ref()
+            .map_or(0, |set| set.names.len().try_into().unwrap_or(u64::MAX))
+    }
+
+    /// How many cases ended as `status`.
+    pub fn count_of(&self, status: CaseStatus) -> u64 {
+        let listed = |wanted: &dyn Fn(CaseStatus) -> bool| {
+            self.exceptions
+                .iter()
+                .filter(|e| wanted(e.status))
+                .count()
+                .try_into()
+                .unwrap_or(u64::MAX)
+        };
+        match status {
+            CaseStatus::Passed => self.count().saturating_sub(listed(&|_| true)),
+            _ => listed(&|found| found == status),
+        }
+    }
+
+    /// The results with their own copy of the names.
+    pub fn to_results(&self) -> Results {
+        Results {
+            names: self
+                .set
+                .as_ref()
+                .map(|set| set.names.clone())
+                .unwrap_or_default(),
+            exceptions: self.exceptions.clone(),
+            found: self.set.is_some(),
+            problems: self.problems.clone(),
+        }
+    }
+}
+
+/// An ended attempt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EndedRow {
+    /// Which.
+    pub attempt: AttemptId,
+    /// The number of this event within the run, from 1.
+    pub sequence: u64,
+    /// Its host.
+    pub host: HostName,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Whose doing that was.
+    pub blame: Option<Blame>,
+    /// Whether it counts as passed.
+    pub passed: bool,
+    /// Cells of the run with a verdict after it.
+    pub settled: u64,
+    /// Cells of the run that failed or are unresolved after it.
+    pub failing: u64,
+    /// From the start of the test to its end, in milliseconds.
+    pub wall_ms: u64,
+    /// From the assignment to the start of the test, in milliseconds.
+    pub queue_ms: u64,
+    /// How long its container's start took, in microseconds.
+    pub start_us: u64,
+    /// Processor time, in microseconds.
+    pub cpu_us: u64,
+    /// Most memory held at once, in bytes.
+    pub peak_memory_bytes: u64,
+    /// The digest of all that defines it.
+    pub identity: Option<Digest>,
+    /// Its cases.
+    pub cases: Cases,
+    /// For a person.
+    pub detail: String,
+    /// Paths changed outside the declared places.
+    pub changed: Vec<String>,
+    /// What it left as artifacts.
+    pub artifacts: Vec<Artifact>,
+    /// Its output. What is read back from the database has [`LogPlace::Inline`] with an empty text: see
+    /// [`crate::Store::short_log`].
+    pub log: LogPlace,
+    /// The bytes of a short log, where `log` is [`LogPlace::Inline`] and the row is to be written.
+    pub short_log: Vec<u8>,
+}
+
+/// A host, as it is remembered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostRecord {
+    /// Its name.
+    pub host: HostName,
+    /// The life of its executor that spoke last.
+    pub incarnation: Incarnation,
+    /// What was decided about it.
+    pub policy: Policy,
+    /// Why, as a person wrote it.
+    pub reason: String,
+    /// Whether it had been lost when it was recorded.
+    pub lost: bool,
+    /// What it is.
+    pub facts: HostFacts,
+    /// When it was recorded, in milliseconds since 1970.
+    pub seen_ms: u64,
+}
+
+/// What a person or a rule decided about a host; the same four words as the scheduler's, which this crate
+/// may not know.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Policy {
+    /// It gets work.
+    #[default]
+    Active,
+    /// It gets nothing new.
+    Cordoned,
+    /// It gets nothing new, and is meant to go away once it is empty.
+    Draining,
+    /// It gets nothing that decides a verdict, for its faults.
+    Quarantined,
+}
