@@ -1,4 +1,5 @@
 //! (to be written)
 
 pub mod capabilities;
+pub mod cgroup;
 pub mod seccomp;
