@@ -2,4 +2,5 @@
 
 pub mod capabilities;
 pub mod cgroup;
+pub mod changes;
 pub mod seccomp;
