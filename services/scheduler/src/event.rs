@@ -67,11 +67,16 @@ pub struct Work {
     pub priority: i32,
     /// Labels that a host must carry.
     pub labels: BTreeMap<String, String>,
+    /// Accepted in this life of the server, so that no host can hold an attempt of it yet. False (a run that
+    /// is taken up again): nothing of it is placed until every host told of itself; see [`crate::Restored`].
+    pub fresh: bool,
     /// After a restart: cells with a verdict already.
     pub settled: Vec<CellNumber>,
-    /// After a restart: the highest ordinal recorded of each cell that has any and no verdict.
+    /// After a restart: the highest ordinal recorded of each cell that has any; cells in `settled` with exactly
+    /// `repeat` attempts may be left out.
     pub tried: BTreeMap<CellNumber, Ordinal>,
-    /// After a restart: cells that wait for so many more attempts than the first ones.
+    /// After a restart: how many more attempts each cell in `tried` without a verdict waits for; a cell that is not
+    /// named here gets what it lacks of `repeat`, and one at least.
     pub again: Vec<Again>,
 }
 
@@ -82,13 +87,17 @@ pub struct HostState {
     pub slots: u32,
     /// How many more it takes now.
     pub free: u32,
-    /// What it holds.
+    /// What it holds and has not told the end of.
     pub holding: Vec<Held>,
+    /// What ended there and this sync tells. It takes no place on the host any more, but is held until it is
+    /// [`Event::Recorded`]. Say `Synced` first, then ask [`crate::Scheduler::holder`] whether each counts: after a
+    /// restart, the sync is what makes its host the holder again.
+    pub ended: Vec<Held>,
     /// Labels that it carries.
     pub labels: BTreeMap<String, String>,
 }
 
-/// What is wanted after an attempt was judged.
+/// What is wanted after an attempt was judged. A cell that is not settled must have an attempt under way or in `again`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Next {
     /// Whether the attempt's cell has its verdict now.
@@ -104,7 +113,7 @@ pub struct Next {
 pub struct Again {
     /// Which cell.
     pub cell: CellNumber,
-    /// How many.
+    /// How many more it should get, those under way or waiting included: saying it twice adds nothing.
     pub attempts: u32,
     /// Hosts that are to be avoided where another one can run it.
     pub avoid: Vec<HostName>,
@@ -167,7 +176,9 @@ pub enum Health {
 }
 
 /// What a person or a rule decided about a host.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Policy {
     /// It gets work.

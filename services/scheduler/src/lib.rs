@@ -7,9 +7,172 @@
 //! Architecture Invariant: pure. Time is a parameter, order is fixed, nothing is read, locked or drawn by lot:
 //! the same events give the same effects.
 //! Architecture Invariant: a cell is never held by two hosts unless the first was declared lost, lease and drift
-//! after its last sync.
+//! after its last sync, or the matrix asks for several attempts at once; an attempt never is.
 //! Architecture Invariant: nothing here panics on an event that makes no sense; it has no effect.
+//! Architecture Invariant: a cell that was not begun costs nothing, a settled one a bit at most.
 
+mod apply;
 pub mod event;
+mod host;
+mod place;
+mod run;
+mod settled;
+mod sync;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use regatta_model::{HostName, Incarnation, RunId};
 
 pub use event::{Again, Effect, Event, Health, HostState, Moment, Next, Policy, Work};
+pub use view::{HostView, RunView};
+
+use host::{Host, HostIndex};
+use place::Score;
+use run::{Run, RunIndex};
+
+/// Most hosts that a scheduler knows; the syncs of further ones have no effect.
+pub const HOSTS_MOST: usize = 100_000;
+
+/// The times that decide. All in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// How long a host may go on from a sync without another one.
+    pub lease_ms: u64,
+    /// How much longer than the lease the server waits, for clocks that differ.
+    pub drift_ms: u64,
+    /// Silence after which a host is suspect and gets nothing new. More than the interval of syncs and than the longest
+    /// wait of a long poll, less than the lease.
+    pub suspect_after_ms: u64,
+    /// How long a rerun waits at most for a host that has not run its cell.
+    pub avoid_ms: u64,
+}
+
+impl Config {
+    /// The usual times for a lease: drift is 5% of it and a second, a host is suspect after two fifths of it, and a
+    /// rerun waits as long as that for another host.
+    pub const fn with_lease(lease_ms: u64) -> Self {
+        let suspect_after_ms = lease_ms / 5 * 2;
+        let drift_ms = lease_ms / 20 + 1000;
+        Self {
+            lease_ms,
+            drift_ms,
+            suspect_after_ms,
+            avoid_ms: suspect_after_ms,
+        }
+    }
+
+    /// Silence after which a host is lost.
+    const fn lost_after_ms(&self) -> u64 {
+        self.lease_ms.saturating_add(self.drift_ms)
+    }
+}
+
+/// A lease of 30 seconds.
+impl Default for Config {
+    fn default() -> Self {
+        Self::with_lease(30_000)
+    }
+}
+
+/// What is known of the fleet when a server starts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Hosts that may hold attempts of earlier lives of the server. Of runs that are not
+    /// [`Work::fresh`], nothing is placed until all of these synced, or lease and drift passed.
+    pub hosts: Vec<(HostName, Incarnation, Policy)>,
+    /// Assignments get generations above this one. It should be above all that earlier lives of the server gave: the
+    /// microseconds since 1970 will do.
+    pub generation: u64,
+}
+
+/// All that is known of hosts and open runs, and every decision about them.
+#[derive(Clone, Debug)]
+pub struct Scheduler {
+    config: Config,
+    hosts: Vec<Host>,
+    host_names: BTreeMap<HostName, HostIndex>,
+    /// Hosts that are ready and active.
+    able: BTreeSet<HostIndex>,
+    /// Those of them that have room.
+    idle: BTreeSet<HostIndex>,
+    /// When which host becomes suspect or lost.
+    deadlines: BTreeSet<(Moment, HostIndex)>,
+    runs: BTreeMap<RunIndex, Run>,
+    run_ids: BTreeMap<RunId, RunIndex>,
+    next_run: RunIndex,
+    /// Runs that have something to place, the most urgent first.
+    ready: BTreeSet<Score>,
+    generation: u64,
+    /// Restored hosts that have not synced.
+    unheard: BTreeSet<HostIndex>,
+    /// The end of the time in which restored attempts may be taken up; set by the first event.
+    adopt_until: Option<Moment>,
+    /// Whether restored runs may be placed.
+    open: bool,
+}
+
+impl Scheduler {
+    /// A scheduler that knows `restored` and no run yet.
+    pub fn new(config: Config, restored: Restored) -> Self {
+        let mut scheduler = Self {
+            config,
+            hosts: Vec::new(),
+            host_names: BTreeMap::new(),
+            able: BTreeSet::new(),
+            idle: BTreeSet::new(),
+            deadlines: BTreeSet::new(),
+            runs: BTreeMap::new(),
+            run_ids: BTreeMap::new(),
+            next_run: 0,
+            ready: BTreeSet::new(),
+            generation: restored.generation,
+            unheard: BTreeSet::new(),
+            adopt_until: None,
+            open: restored.hosts.is_empty(),
+        };
+        for (name, incarnation, policy) in restored.hosts {
+            if let Some(index) = scheduler.host_index(&name)
+                && let Some(host) = scheduler.hosts.get_mut(index)
+            {
+                host.incarnation = incarnation;
+                host.policy = policy;
+                host.health = Health::Suspect;
+                scheduler.unheard.insert(index);
+            }
+        }
+        scheduler
+    }
+
+    /// Takes in what happened and says what is to be done, in order. `now` never goes back; where it does, the time
+    /// stands still.
+    pub fn apply(&mut self, now: Moment, event: Event) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.begin(now);
+        match event {
+            Event::Submitted { run, work } => self.submitted(now, run, &work, &mut effects),
+            Event::Synced {
+                host,
+                incarnation,
+                state,
+            } => {
+                self.synced(now, &host, incarnation, &state, &mut effects);
+            }
+            Event::Recorded { attempt, next } => self.recorded(now, &attempt, &next, &mut effects),
+            Event::Cancelled { run } => self.cancelled(&run, &mut effects),
+            Event::PolicySet { host, policy } => self.policy_set(now, &host, policy, &mut effects),
+            Event::Ticked => self.ticked(now, &mut effects),
+        }
+        effects
+    }
+}
+
+impl Moment {
+    /// This moment and so many milliseconds.
+    const fn plus(self, millis: u64) -> Self {
+        Self(self.0.saturating_add(millis))
+    }
+}

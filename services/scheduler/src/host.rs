@@ -1,0 +1,100 @@
+//! What is known of one host. May not: decide what it gets.
+
+use std::collections::BTreeMap;
+
+use regatta_model::{CellNumber, HostName, Incarnation, Ordinal};
+
+use crate::event::{Health, Moment, Policy};
+use crate::run::RunIndex;
+
+/// A host's place in the scheduler's list.
+pub(crate) type HostIndex = usize;
+
+/// An attempt within the scheduler: small, and copied freely.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Key {
+    pub(crate) run: RunIndex,
+    pub(crate) cell: CellNumber,
+    pub(crate) ordinal: Ordinal,
+}
+
+/// How a host holds an attempt.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hold {
+    pub(crate) generation: u64,
+    /// The host's incarnation when it was assigned or taken up.
+    pub(crate) incarnation: Incarnation,
+    /// The last sync listed it.
+    pub(crate) seen: bool,
+    /// The last sync told its end, which is not yet recorded.
+    pub(crate) ended: bool,
+    /// Why it should be held no longer.
+    pub(crate) revoked: Option<&'static str>,
+}
+
+/// A host.
+#[derive(Clone, Debug)]
+pub(crate) struct Host {
+    pub(crate) name: HostName,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) health: Health,
+    pub(crate) policy: Policy,
+    pub(crate) slots: u32,
+    /// How many attempts it can be given now.
+    pub(crate) room: u32,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) held: BTreeMap<Key, Hold>,
+    pub(crate) last_sync: Moment,
+    /// Its entry in the scheduler's deadlines.
+    pub(crate) deadline: Option<Moment>,
+}
+
+impl Host {
+    /// A host that has not spoken.
+    pub(crate) fn new(name: HostName) -> Self {
+        Self {
+            name,
+            incarnation: Incarnation(0),
+            health: Health::Lost,
+            policy: Policy::Active,
+            slots: 0,
+            room: 0,
+            labels: BTreeMap::new(),
+            held: BTreeMap::new(),
+            last_sync: Moment(0),
+            deadline: None,
+        }
+    }
+
+    /// Whether it may get anything new.
+    pub(crate) fn is_able(&self) -> bool {
+        self.health == Health::Ready && self.policy == Policy::Active
+    }
+
+    /// Whether it carries all of these labels.
+    pub(crate) fn carries(&self, labels: &BTreeMap<String, String>) -> bool {
+        labels
+            .iter()
+            .all(|(name, value)| self.labels.get(name) == Some(value))
+    }
+
+    /// Sets its room from what it said of itself: it has `free` places, some of which are spoken for by attempts that
+    /// it does not list yet.
+    pub(crate) fn set_room(&mut self, free: u32) {
+        let count = |most: usize| u32::try_from(most).unwrap_or(u32::MAX);
+        let unseen = count(self.held.values().filter(|hold| !hold.seen).count());
+        let taking = count(self.held.values().filter(|hold| !hold.ended).count());
+        self.room = free
+            .saturating_sub(unseen)
+            .min(self.slots.saturating_sub(taking));
+    }
+
+    /// Drops an attempt, and counts its place as free where it took one.
+    pub(crate) fn release(&mut self, key: Key) {
+        if let Some(hold) = self.held.remove(&key)
+            && !hold.ended
+        {
+            self.room = self.room.saturating_add(1).min(self.slots);
+        }
+    }
+}

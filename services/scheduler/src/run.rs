@@ -1,0 +1,329 @@
+//! One open run: which of its cells are begun, what is held, what is wanted. May not: know a host's state.
+//!
+//! A cell is *fresh* (never begun: no structure), *open* (begun or wanted), or settled (a bit). Its ordinals are unique
+//! for ever: an open cell knows its last one; a settled one had `repeat` of them unless `odd` says otherwise.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use regatta_model::{CellNumber, Ordinal, RunId};
+
+use crate::event::{Moment, Work};
+use crate::host::HostIndex;
+use crate::settled::Settled;
+
+/// A run's place in the order of submission.
+pub(crate) type RunIndex = u64;
+
+/// Most attempts of one cell that wait at once.
+const WAITING_MOST: u32 = 1000;
+
+/// Highest ordinal that a host can claim after a restart.
+const ORDINAL_MOST: Ordinal = 1_000_000;
+
+/// A run that is not over.
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    pub(crate) id: RunId,
+    pub(crate) cells: u64,
+    pub(crate) repeat: u32,
+    pub(crate) parallel: Option<u32>,
+    pub(crate) fail_fast: bool,
+    pub(crate) priority: i32,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) fresh: bool,
+    /// Why nothing more is placed, and whether that is a cancellation.
+    pub(crate) stopped: Option<(&'static str, bool)>,
+    /// Cells that had a verdict once; those that are open again are in `open` too.
+    had_verdict: Settled,
+    /// How many cells have a verdict now.
+    pub(crate) settled: u64,
+    /// Last ordinals of settled cells that had more or less than `repeat` attempts.
+    odd: BTreeMap<CellNumber, Ordinal>,
+    open: BTreeMap<CellNumber, Open>,
+    /// Further attempts, in the order in which they were asked for.
+    pub(crate) wants: BTreeMap<u64, Want>,
+    next_want: u64,
+    /// The first fresh cell, or `cells`.
+    cursor: CellNumber,
+    /// Who holds which attempt.
+    pub(crate) held: BTreeMap<(CellNumber, Ordinal), HostIndex>,
+}
+
+/// A cell that is begun or wanted, and has no verdict.
+#[derive(Clone, Debug, Default)]
+struct Open {
+    /// The highest ordinal that was given out.
+    last: Ordinal,
+    /// Ordinals up to this one were recorded in earlier lives of the server.
+    floor: Ordinal,
+    /// Ordinals given out or taken up since.
+    given: Vec<Ordinal>,
+    /// Its entries in the run's wants.
+    wants: Vec<u64>,
+}
+
+/// One more attempt of a cell.
+#[derive(Clone, Debug)]
+pub(crate) struct Want {
+    pub(crate) cell: CellNumber,
+    pub(crate) avoid: Vec<HostIndex>,
+    pub(crate) since: Moment,
+}
+
+/// What a run would place next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pick {
+    /// This further attempt.
+    Want(u64),
+    /// This cell's first attempt.
+    Fresh(CellNumber),
+}
+
+impl Run {
+    /// A run as it was submitted or restored; what `work.again` wants is for the caller to add.
+    pub(crate) fn new(id: RunId, work: &Work, now: Moment) -> Self {
+        let mut run = Self {
+            id,
+            cells: work.cells,
+            repeat: work.repeat.clamp(1, WAITING_MOST),
+            parallel: work.parallel,
+            fail_fast: work.fail_fast,
+            priority: work.priority,
+            labels: work.labels.clone(),
+            fresh: work.fresh,
+            stopped: None,
+            had_verdict: Settled::default(),
+            settled: 0,
+            odd: BTreeMap::new(),
+            open: BTreeMap::new(),
+            wants: BTreeMap::new(),
+            next_want: 0,
+            cursor: 0,
+            held: BTreeMap::new(),
+        };
+        for cell in work
+            .settled
+            .iter()
+            .copied()
+            .filter(|cell| *cell < work.cells)
+        {
+            if !run.had_verdict.contains(cell) {
+                run.had_verdict.insert(cell);
+                run.settled += 1;
+            }
+        }
+        let named: BTreeSet<CellNumber> = work.again.iter().map(|again| again.cell).collect();
+        for (&cell, &last) in work.tried.range(..work.cells) {
+            if run.had_verdict.contains(cell) {
+                run.remember(cell, last);
+            } else {
+                run.open.insert(
+                    cell,
+                    Open {
+                        last,
+                        floor: last,
+                        ..Open::default()
+                    },
+                );
+                if !named.contains(&cell) {
+                    run.want(cell, run.repeat.saturating_sub(last).max(1), &[], now);
+                }
+            }
+        }
+        run.advance();
+        run
+    }
+
+    /// Whether the cell has a verdict and nothing more is wanted of it.
+    pub(crate) fn is_settled(&self, cell: CellNumber) -> bool {
+        self.had_verdict.contains(cell) && !self.open.contains_key(&cell)
+    }
+
+    /// Attempts of this cell that hosts hold.
+    pub(crate) fn held_of(
+        &self,
+        cell: CellNumber,
+    ) -> impl Iterator<Item = (Ordinal, HostIndex)> + '_ {
+        let range = (cell, 0)..=(cell, Ordinal::MAX);
+        self.held
+            .range(range)
+            .map(|(&(_, ordinal), &host)| (ordinal, host))
+    }
+
+    /// Sees to it that so many attempts of the cell are under way or waiting.
+    pub(crate) fn want(
+        &mut self,
+        cell: CellNumber,
+        attempts: u32,
+        avoid: &[HostIndex],
+        now: Moment,
+    ) {
+        if cell >= self.cells || attempts == 0 {
+            return;
+        }
+        let held = self.held_of(cell).count();
+        if self.is_settled(cell) {
+            self.settled -= 1;
+            let last = self.odd.remove(&cell).unwrap_or(self.repeat);
+            self.open.insert(
+                cell,
+                Open {
+                    last,
+                    floor: last,
+                    ..Open::default()
+                },
+            );
+        }
+        let open = self.open.entry(cell).or_default();
+        let has = u32::try_from(held + open.wants.len()).unwrap_or(u32::MAX);
+        for _ in has..attempts.min(WAITING_MOST) {
+            self.wants.insert(
+                self.next_want,
+                Want {
+                    cell,
+                    avoid: avoid.to_vec(),
+                    since: now,
+                },
+            );
+            open.wants.push(self.next_want);
+            self.next_want += 1;
+        }
+        self.advance();
+    }
+
+    /// The cell has its verdict: nothing more is wanted of it. `ordinal` was its attempt.
+    pub(crate) fn settle(&mut self, cell: CellNumber, ordinal: Ordinal) {
+        if cell >= self.cells || self.is_settled(cell) {
+            return;
+        }
+        let open = self.open.remove(&cell).unwrap_or_default();
+        for want in open.wants {
+            self.wants.remove(&want);
+        }
+        self.had_verdict.insert(cell);
+        self.settled += 1;
+        self.remember(cell, open.last.max(ordinal));
+        self.advance();
+    }
+
+    /// Gives out what was picked: the cell and the ordinal of its new attempt.
+    pub(crate) fn begin(
+        &mut self,
+        pick: Pick,
+        host: HostIndex,
+        now: Moment,
+    ) -> Option<(CellNumber, Ordinal)> {
+        let cell = match pick {
+            Pick::Fresh(cell) => cell,
+            Pick::Want(number) => self.wants.remove(&number)?.cell,
+        };
+        let open = self.open.entry(cell).or_default();
+        open.last = open.last.checked_add(1)?;
+        let ordinal = open.last;
+        open.given.push(ordinal);
+        if let Pick::Want(number) = pick {
+            open.wants.retain(|want| *want != number);
+        }
+        self.held.insert((cell, ordinal), host);
+        if matches!(pick, Pick::Fresh(_)) {
+            self.want(cell, self.repeat, &[], now);
+        }
+        Some((cell, ordinal))
+    }
+
+    /// Takes up an attempt that an earlier life of the server gave to a host; false where that cannot be.
+    pub(crate) fn adopt(
+        &mut self,
+        cell: CellNumber,
+        ordinal: Ordinal,
+        host: HostIndex,
+        now: Moment,
+    ) -> bool {
+        let claimable = (1..=ORDINAL_MOST).contains(&ordinal);
+        if cell >= self.cells || !claimable || self.is_settled(cell) || self.stopped.is_some() {
+            return false;
+        }
+        let fresh = !self.open.contains_key(&cell);
+        let open = self.open.entry(cell).or_default();
+        if ordinal <= open.floor || open.given.contains(&ordinal) {
+            return false;
+        }
+        open.given.push(ordinal);
+        open.last = open.last.max(ordinal);
+        if let Some(want) = open.wants.pop() {
+            self.wants.remove(&want);
+        }
+        self.held.insert((cell, ordinal), host);
+        if fresh {
+            self.want(cell, self.repeat, &[], now);
+        }
+        true
+    }
+
+    /// Whether the cell or the attempt was ever seen: for the reason of a revocation.
+    pub(crate) fn reason_against(&self, cell: CellNumber, ordinal: Ordinal) -> &'static str {
+        if let Some((reason, _)) = self.stopped {
+            reason
+        } else if self.held.contains_key(&(cell, ordinal)) {
+            "another host holds it"
+        } else if cell >= self.cells {
+            "its run has no such cell"
+        } else if self.is_settled(cell) {
+            "its cell has its verdict"
+        } else {
+            "its host was lost, or it is recorded as ended"
+        }
+    }
+
+    /// The first cell that was never begun.
+    pub(crate) fn next_fresh(&self) -> Option<CellNumber> {
+        (self.cursor < self.cells).then_some(self.cursor)
+    }
+
+    /// Whether it could give a host anything.
+    pub(crate) fn has_work(&self) -> bool {
+        let below = self
+            .parallel
+            .is_none_or(|most| self.held_count() < u64::from(most));
+        below && self.stopped.is_none() && (!self.wants.is_empty() || self.cursor < self.cells)
+    }
+
+    /// Attempts that hosts hold.
+    pub(crate) fn held_count(&self) -> u64 {
+        u64::try_from(self.held.len()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether nothing more will happen: everything is settled or given up, and nothing is held.
+    pub(crate) fn is_over(&self) -> bool {
+        let ended = self.settled == self.cells && self.wants.is_empty();
+        self.held.is_empty() && (ended || self.stopped.is_some())
+    }
+
+    /// Places nothing more.
+    pub(crate) fn stop(&mut self, reason: &'static str, cancelled: bool) {
+        self.stopped = Some((reason, cancelled));
+        self.wants.clear();
+        for open in self.open.values_mut() {
+            open.wants.clear();
+        }
+    }
+
+    fn remember(&mut self, cell: CellNumber, last: Ordinal) {
+        if last == self.repeat {
+            self.odd.remove(&cell);
+        } else {
+            self.odd.insert(cell, last);
+        }
+    }
+
+    /// Moves the cursor to the first fresh cell.
+    fn advance(&mut self) {
+        while self.cursor < self.cells {
+            let next = self.had_verdict.next_out(self.cursor).min(self.cells);
+            if next == self.cursor && !self.open.contains_key(&next) {
+                break;
+            }
+            self.cursor = if next == self.cursor { next + 1 } else { next };
+        }
+    }
+}

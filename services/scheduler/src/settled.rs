@@ -1,0 +1,118 @@
+//! Which cells have a verdict: a bit each, and nothing for the whole blocks at the front, which is what a run mostly
+//! consists of. May not: know what a cell is.
+
+use std::collections::BTreeMap;
+
+use regatta_model::CellNumber;
+
+/// Words of a block.
+const WORDS: usize = 64;
+/// Cells of a block.
+const BLOCK: u64 = 64 * 64;
+
+/// A set of cell numbers that mostly fills up from the front.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Settled {
+    /// Blocks before this one are full and not kept.
+    full: u64,
+    blocks: BTreeMap<u64, Box<[u64; WORDS]>>,
+}
+
+/// Block, word and bit of a cell.
+fn place(cell: CellNumber) -> (u64, usize, u64) {
+    let within = cell % BLOCK;
+    (
+        cell / BLOCK,
+        usize::try_from(within / 64).unwrap_or(0),
+        1 << (within % 64),
+    )
+}
+
+impl Settled {
+    /// Adds a cell.
+    pub(crate) fn insert(&mut self, cell: CellNumber) {
+        let (number, word, bit) = place(cell);
+        if number < self.full {
+            return;
+        }
+        let block = self
+            .blocks
+            .entry(number)
+            .or_insert_with(|| Box::new([0; WORDS]));
+        if let Some(word) = block.get_mut(word) {
+            *word |= bit;
+        }
+        while self
+            .blocks
+            .get(&self.full)
+            .is_some_and(|b| b.iter().all(|w| *w == u64::MAX))
+        {
+            self.blocks.remove(&self.full);
+            self.full += 1;
+        }
+    }
+
+    /// Whether the cell is in.
+    pub(crate) fn contains(&self, cell: CellNumber) -> bool {
+        let (number, word, bit) = place(cell);
+        let in_block = |block: &[u64; WORDS]| block.get(word).is_some_and(|w| w & bit != 0);
+        number < self.full
+            || self
+                .blocks
+                .get(&number)
+                .is_some_and(|block| in_block(block))
+    }
+
+    /// The first cell from `from` on that is not in.
+    pub(crate) fn next_out(&self, from: CellNumber) -> CellNumber {
+        let mut cell = from.max(self.full * BLOCK);
+        loop {
+            let (number, word, _) = place(cell);
+            let Some(block) = self.blocks.get(&number) else {
+                return cell;
+            };
+            let word = block.get(word).copied().unwrap_or(0);
+            // Bits below the cell count as in, so that the first zero is at the cell or behind it.
+            let below = (1 << (cell % 64)) - 1;
+            let ahead = (word | below).trailing_ones();
+            if ahead < 64 {
+                return cell / 64 * 64 + u64::from(ahead);
+            }
+            cell = (cell / 64 + 1) * 64;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn it_is_the_set_of_what_was_put_in(cells in prop::collection::vec(0..3 * BLOCK, 0..200), fill in 0..3 * BLOCK) {
+            let (mut settled, mut model) = (Settled::default(), BTreeSet::new());
+            for cell in (0..fill).chain(cells.iter().copied()) {
+                settled.insert(cell);
+                model.insert(cell);
+            }
+            for cell in cells.iter().flat_map(|c| [*c, c + 1, c / 2]).chain([0, fill, 3 * BLOCK]) {
+                prop_assert_eq!(settled.contains(cell), model.contains(&cell));
+                let next = (cell..9 * BLOCK).find(|c| !model.contains(c)).unwrap();
+                prop_assert_eq!(settled.next_out(cell), next);
+            }
+            prop_assert!(settled.blocks.len() <= 3);
+        }
+    }
+
+    #[test]
+    fn a_front_that_is_whole_costs_nothing() {
+        let mut settled = Settled::default();
+        (0..100 * BLOCK).for_each(|cell| settled.insert(cell));
+        assert_eq!((settled.full, settled.blocks.len()), (100, 0));
+        assert_eq!(settled.next_out(0), 100 * BLOCK);
+    }
+}

@@ -1,0 +1,1 @@
+//! Histories told to the scheduler, and what it answers.

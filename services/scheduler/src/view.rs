@@ -1,0 +1,115 @@
+//! What others may see of the scheduler's state: for pages, metrics, and whether an outcome counts. May not: change it.
+
+use regatta_model::{AttemptId, HostName, Incarnation, RunId};
+
+use crate::Scheduler;
+use crate::event::{Health, Moment, Policy};
+use crate::host::{Host, Key};
+
+/// A host, as it is seen now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostView {
+    /// Its name.
+    pub name: HostName,
+    /// Its incarnation; 0 where it never spoke.
+    pub incarnation: Incarnation,
+    /// What is observed.
+    pub health: Health,
+    /// What is willed.
+    pub policy: Policy,
+    /// Attempts that it can run at once.
+    pub slots: u32,
+    /// How many it can be given now.
+    pub free: u32,
+    /// Attempts that it should hold.
+    pub held: u32,
+    /// When it last spoke.
+    pub last_sync: Moment,
+}
+
+/// Where an open run stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunView {
+    /// All cells.
+    pub cells: u64,
+    /// Cells with a verdict.
+    pub settled: u64,
+    /// Cells without a verdict of which no host holds an attempt.
+    pub pending: u64,
+    /// Attempts that hosts hold.
+    pub held: u64,
+    /// Further attempts of begun cells that wait for a host.
+    pub waiting: u64,
+    /// Whether it was cancelled.
+    pub cancelled: bool,
+}
+
+fn view(host: &Host) -> HostView {
+    HostView {
+        name: host.name.clone(),
+        incarnation: host.incarnation,
+        health: host.health,
+        policy: host.policy,
+        slots: host.slots,
+        free: host.room,
+        held: u32::try_from(host.held.len()).unwrap_or(u32::MAX),
+        last_sync: host.last_sync,
+    }
+}
+
+impl Scheduler {
+    /// All hosts, by name.
+    pub fn hosts(&self) -> Vec<HostView> {
+        self.host_names
+            .values()
+            .filter_map(|index| self.hosts.get(*index))
+            .map(view)
+            .collect()
+    }
+
+    /// One host.
+    pub fn host(&self, name: &HostName) -> Option<HostView> {
+        self.host_names
+            .get(name)
+            .and_then(|index| self.hosts.get(*index))
+            .map(view)
+    }
+
+    /// An open run; none once it is finished. Takes time in proportion to what is held of it.
+    pub fn run(&self, id: &RunId) -> Option<RunView> {
+        let run = self
+            .run_ids
+            .get(id)
+            .and_then(|index| self.runs.get(index))?;
+        let mut last = None;
+        let mut busy: u64 = 0;
+        for (cell, _) in run.held.keys() {
+            busy += u64::from(last != Some(*cell) && !run.is_settled(*cell));
+            last = Some(*cell);
+        }
+        Some(RunView {
+            cells: run.cells,
+            settled: run.settled,
+            pending: run.cells.saturating_sub(run.settled).saturating_sub(busy),
+            held: run.held_count(),
+            waiting: u64::try_from(run.wants.len()).unwrap_or(u64::MAX),
+            cancelled: run.stopped.is_some_and(|(_, cancelled)| cancelled),
+        })
+    }
+
+    /// Who may tell this attempt's outcome: the host, the incarnation that it was given to (this one or a later one
+    /// may tell), and the generation. None: nobody; whoever tells it is acknowledged, and it does not count.
+    pub fn holder(&self, attempt: &AttemptId) -> Option<(HostName, Incarnation, u64)> {
+        let run_index = *self.run_ids.get(&attempt.run)?;
+        let (cell, ordinal) = (attempt.cell, attempt.ordinal);
+        let host = self
+            .hosts
+            .get(*self.runs.get(&run_index)?.held.get(&(cell, ordinal))?)?;
+        let hold = host.held.get(&Key {
+            run: run_index,
+            cell,
+            ordinal,
+        })?;
+        Some((host.name.clone(), hold.incarnation, hold.generation))
+    }
+}
