@@ -1,0 +1,265 @@
+//! `run` and what is asked about a run afterwards.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use regatta_tests::busybox;
+use regatta_tests::command::Data;
+use regatta_tests::leaks::Left;
+use regatta_tests::process::Process;
+use regatta_tests::wait_until;
+
+fn ready() -> Data {
+    regatta_tests::need_root();
+    let data = Data::new();
+    busybox::import(&data);
+    data
+}
+
+const JUNIT: &str = r#"
+name: lib-versions
+image: busybox
+axes: {lib: {values: [1.0, 1.10, 2.0], ordered: true}}
+setup: {run: "echo $REGATTA_AXIS_LIB${{ matrix.lib }} > /version", network: none}
+test:
+  run: |
+    version=$(cat /version)
+    bad=""
+    [ "$version" = 2.0 ] && bad='<failure message="wrong answer">expected 42, got 41</failure>'
+    cat > $REGATTA_RESULTS/junit.xml <<XML
+    <testsuite name="t"><testcase classname="t" name="answer">$bad</testcase><testcase classname="t" name="other"/></testsuite>
+    XML
+    echo "tested $version"
+    echo artifact > $REGATTA_ARTIFACTS/left.log
+    touch /outside
+    [ -z "$bad" ]
+compare: {axis: lib, baseline: previous}
+"#;
+
+#[test]
+fn a_run_names_the_version_and_the_case_that_it_broke() {
+    let data = ready();
+    let file = data.file("matrix.yaml", JUNIT);
+    let done = data
+        .run(["run", file.to_str().unwrap(), "--json"])
+        .expect(1);
+    let report = done.json();
+    assert_eq!(report["conclusion"], "regressed");
+    let finding = &report["findings"][0];
+    assert_eq!(
+        (
+            &finding["kind"],
+            &finding["last_good"],
+            &finding["first_bad"]
+        ),
+        (&"regression".into(), &"1.10".into(), &"2.0".into())
+    );
+    assert_eq!(finding["case"], "t::answer", "{finding}");
+    assert!(
+        finding["excerpt"]
+            .as_str()
+            .unwrap()
+            .contains("expected 42, got 41"),
+        "{finding}"
+    );
+    let cells = report["cells"].as_array().unwrap();
+    let verdicts: Vec<_> = cells
+        .iter()
+        .map(|cell| cell["verdict"].as_str().unwrap())
+        .collect();
+    assert_eq!(verdicts, ["passed", "passed", "failed"]);
+    // The failing cell and its baseline ran once more, the other one did not.
+    let attempts: Vec<_> = cells
+        .iter()
+        .map(|cell| cell["attempts"].as_array().unwrap().len())
+        .collect();
+    assert_eq!(attempts, [1, 2, 2], "{report}");
+    assert_eq!(
+        cells[0]["attempts"][0]["changed"],
+        serde_json::json!(["/outside"])
+    );
+
+    // Everything can be asked again.
+    assert_eq!(
+        data.run(["report", "last", "--format", "json"])
+            .expect(0)
+            .json()["cells"],
+        report["cells"]
+    );
+    assert_eq!(
+        data.run(["logs", "last", "2"]).expect(0).out,
+        "tested 2.0\n"
+    );
+    let text = data.run(["report", "last"]).expect(0).out;
+    assert!(text.lines().next().unwrap().contains("2.0"), "{text}");
+    let out = data.path().join("artifacts-here");
+    data.run(["artifacts", "last", "1", "--output", out.to_str().unwrap()])
+        .expect(0);
+    assert_eq!(
+        std::fs::read_to_string(out.join("left.log")).unwrap(),
+        "artifact\n"
+    );
+    let runs = data.run(["runs", "--json"]).expect(0).json();
+    assert_eq!(
+        (runs.as_array().unwrap().len(), &runs[0]["state"]),
+        (1, &"finished".into())
+    );
+    assert!(Left::of(data.path(), &[report["run"].as_str().unwrap()]).is_empty());
+}
+
+#[test]
+fn everything_that_passes_exits_with_0_and_prints_the_report_alone() {
+    let data = ready();
+    let file = data.file(
+        "m.yaml",
+        "name: fine\nimage: busybox\naxes: {n: [1, 2, 3]}\ntest: {run: 'true'}\n",
+    );
+    let reports = data.path().join("r.xml");
+    let done = data
+        .run([
+            "run",
+            file.to_str().unwrap(),
+            "--quiet",
+            "--report",
+            &format!("junit={}", reports.display()),
+        ])
+        .expect(0);
+    assert_eq!(done.err, "", "--quiet says nothing");
+    assert!(done.out.contains("3 cells: 3 passed"), "{}", done.out);
+    assert!(
+        std::fs::read_to_string(reports)
+            .unwrap()
+            .contains("tests=\"3\" failures=\"0\"")
+    );
+}
+
+#[test]
+fn a_failing_setup_is_told_once_for_all_its_cells() {
+    let data = ready();
+    let matrix = "name: broken-setup\nimage: busybox\naxes: {n: [1, 2, 3]}\n\
+                  setup: {run: 'echo no such package >&2; exit 7', network: none}\ntest: {run: 'true'}\n";
+    let file = data.file("m.yaml", matrix);
+    let report = data
+        .run(["run", file.to_str().unwrap(), "--json"])
+        .expect(1)
+        .json();
+    let findings = report["findings"].as_array().unwrap();
+    assert_eq!(findings.len(), 1, "{findings:#?}");
+    assert_eq!(findings[0]["cells"].as_array().unwrap().len(), 3);
+    assert!(
+        format!("{}{}", findings[0]["text"], findings[0]["excerpt"]).contains("no such package"),
+        "{findings:#?}"
+    );
+    assert_eq!(report["cells"][0]["attempts"][0]["outcome"], "setup_failed");
+}
+
+#[test]
+fn a_wrong_matrix_exits_with_2_and_shows_the_line() {
+    let data = Data::new();
+    let file = data.file(
+        "m.yaml",
+        "name: x\nimage: busybox\naxes: {n: [1]}\ntset: {run: 'true'}\n",
+    );
+    let done = data.run(["run", file.to_str().unwrap()]).expect(2);
+    assert!(
+        done.err.contains("m.yaml:4:1") && done.err.contains("`test`"),
+        "{}",
+        done.err
+    );
+    assert_eq!(done.out, "");
+}
+
+#[test]
+fn a_flaky_case_is_flaky_and_no_regression() {
+    let data = ready();
+    let matrix = "name: flaky\nimage: busybox\naxes: {lib: {values: [1, 2], ordered: true}}\n\
+                  compare: {axis: lib, baseline: 1}\nvolumes: [{name: memory, at: /memory, mode: rw}]\n\
+                  test: {run: 'test $REGATTA_AXIS_LIB = 1 && exit; test -e /memory/seen || { touch /memory/seen; exit 1; }'}\n";
+    let file = data.file("m.yaml", matrix);
+    let report = data.run(["run", file.to_str().unwrap(), "--json"]).json();
+    assert_eq!(report["cells"][1]["verdict"], "flaky", "{report:#}");
+    assert!(
+        report["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|finding| finding["kind"] != "regression"),
+        "{report:#}"
+    );
+}
+
+#[test]
+fn a_killed_run_stays_recorded_and_leaves_nothing() {
+    let data = ready();
+    let matrix = "name: killed\nimage: busybox\naxes: {n: [1, 2, 3, 4, 5, 6]}\n\
+                  test: {run: 'test $REGATTA_AXIS_N -lt 3 || sleep 1000', timeout: 1h}\n";
+    let file = data.file("m.yaml", matrix);
+    let mut command = data.command(["run", file.to_str().unwrap(), "--jobs", "2"]);
+    let mut run = Process::start(&mut command, &data.path().join("run.log"));
+    let settled = || {
+        let runs = data.run(["runs", "--json"]);
+        if runs.status == 0 {
+            runs.json()[0]["progress"]["settled"].as_u64().unwrap_or(0)
+        } else {
+            0
+        }
+    };
+    wait_until("two cells are settled", Duration::from_secs(60), || {
+        settled() == 2
+    });
+    run.kill();
+    let runs = data.run(["runs", "--json"]).expect(0).json();
+    assert_eq!(
+        (&runs[0]["name"], &runs[0]["progress"]["settled"]),
+        (&"killed".into(), &2.into())
+    );
+    let id = runs[0]["run"].as_str().unwrap().to_owned();
+    wait_until(
+        "containers end with the executor",
+        Duration::from_secs(30),
+        || Left::of(data.path(), &[&id]).processes.is_empty(),
+    );
+    // The next command that makes containers clears the rest away.
+    data.run(["exec", "busybox", "--", "true"]).expect(0);
+    wait_until("nothing is left", Duration::from_secs(30), || {
+        Left::of(data.path(), &[&id]).is_empty()
+    });
+}
+
+#[test]
+fn ctrl_c_cancels_cleanly_and_reports() {
+    let data = ready();
+    let matrix = "name: interrupted\nimage: busybox\naxes: {n: [1, 2, 3, 4]}\ntest: {run: 'sleep 1000', timeout: 1h}\n";
+    let file = data.file("m.yaml", matrix);
+    let mut command = data.command(["run", file.to_str().unwrap(), "--json"]);
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_until("something runs", Duration::from_secs(60), || {
+        let runs = data.run(["runs", "--json"]);
+        runs.status == 0 && runs.json()[0]["progress"]["running"].as_u64().unwrap_or(0) > 0
+    });
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &child.id().to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(
+        output.status.code(),
+        Some(130),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&report["state"], &report["conclusion"]),
+        (&"cancelled".into(), &"cancelled".into())
+    );
+    assert!(Left::of(data.path(), &[report["run"].as_str().unwrap()]).is_empty());
+}

@@ -1,0 +1,249 @@
+//! Servers and agents as processes that a test starts, kills and starts again. May not: leave one behind.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::command::Data;
+use crate::wait_until;
+
+/// A process that ends with the test.
+pub struct Process {
+    child: Child,
+}
+
+impl Process {
+    pub fn start(command: &mut Command, log: &Path) -> Self {
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(log)
+            .unwrap();
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
+        Self {
+            child: command
+                .spawn()
+                .unwrap_or_else(|error| panic!("{command:?}: {error}")),
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// `kill -9`, and waits for its end.
+    pub fn kill(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+
+    /// SIGTERM, and waits for its end.
+    pub fn end(&mut self) {
+        if self.child.try_wait().is_ok_and(|status| status.is_none()) {
+            drop(Command::new("kill").arg(self.pid().to_string()).status());
+            wait_until(
+                "the process ends after SIGTERM",
+                Duration::from_secs(60),
+                || self.child.try_wait().is_ok_and(|status| status.is_some()),
+            );
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A server on a port of its own, which it keeps when it is started again.
+pub struct Server {
+    pub data: Data,
+    pub url: String,
+    pub process: Process,
+    lease: u64,
+}
+
+impl Server {
+    /// With a lease of so many seconds.
+    pub fn start(lease: u64) -> Self {
+        let data = Data::new();
+        let process = Self::launch(&data, "127.0.0.1:0", lease);
+        let url = Self::address(&data);
+        Self {
+            data,
+            url,
+            process,
+            lease,
+        }
+    }
+
+    fn launch(data: &Data, listen: &str, lease: u64) -> Process {
+        let mut command = data.command([
+            "server",
+            "--verbose",
+            "--listen",
+            listen,
+            "--lease",
+            &lease.to_string(),
+        ]);
+        Process::start(&mut command, &data.path().join("server.log"))
+    }
+
+    fn address(data: &Data) -> String {
+        let file = data.path().join("server/address");
+        let read = || std::fs::read_to_string(&file).unwrap_or_default();
+        wait_until("the server listens", Duration::from_secs(30), || {
+            !read().is_empty()
+        });
+        read()
+    }
+
+    /// `kill -9`, then the same again on the same port.
+    pub fn kill_and_restart(&mut self) {
+        self.process.kill();
+        drop(std::fs::remove_file(
+            self.data.path().join("server/address"),
+        ));
+        let listen = self.url.trim_start_matches("http://").to_owned();
+        self.process = Self::launch(&self.data, &listen, self.lease);
+        Self::address(&self.data);
+    }
+
+    /// What it answers to GET; none while it is away.
+    pub fn get(&self, path: &str) -> Option<Value> {
+        let output = Command::new("curl")
+            .args([
+                "--silent",
+                "--fail",
+                "--max-time",
+                "20",
+                &format!("{}{path}", self.url),
+            ])
+            .output()
+            .expect("curl is missing: apt-get install curl");
+        if output.status.success() {
+            serde_json::from_slice(&output.stdout).ok()
+        } else {
+            None
+        }
+    }
+
+    pub fn text(&self, path: &str) -> String {
+        let output = Command::new("curl")
+            .args([
+                "--silent",
+                "--show-error",
+                "--max-time",
+                "20",
+                &format!("{}{path}", self.url),
+            ])
+            .output()
+            .expect("curl is missing: apt-get install curl");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.data.path().join("server.log")).unwrap_or_default()
+    }
+}
+
+/// A host: an agent with a data directory of its own, and the executor that it starts.
+pub struct Host {
+    pub data: Data,
+    pub name: String,
+    pub process: Process,
+    url: String,
+    slots: u32,
+}
+
+impl Host {
+    pub fn start(server: &Server, name: &str, slots: u32) -> Self {
+        let data = Data::new();
+        let process = Self::launch(&data, &server.url, name, slots);
+        Self {
+            data,
+            name: name.to_owned(),
+            process,
+            url: server.url.clone(),
+            slots,
+        }
+    }
+
+    fn launch(data: &Data, url: &str, name: &str, slots: u32) -> Process {
+        let slots = slots.to_string();
+        let mut command = data.command([
+            "agent",
+            "--verbose",
+            "--server",
+            url,
+            "--name",
+            name,
+            "--slots",
+            &slots,
+        ]);
+        Process::start(&mut command, &data.path().join("agent.log"))
+    }
+
+    /// `kill -9` of the agent alone; its executor goes on.
+    pub fn kill_agent(&mut self) {
+        self.process.kill();
+    }
+
+    pub fn restart_agent(&mut self) {
+        self.process = Self::launch(&self.data, &self.url, &self.name, self.slots);
+    }
+
+    /// The process that listens on this host's executor socket.
+    pub fn executor_pid(&self) -> Option<u32> {
+        let socket = self.data.path().join("executor/socket");
+        let socket = socket.to_str().unwrap();
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let mut pids: Vec<u32> = processes
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .filter(|pid: &u32| {
+                let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                let words: Vec<&[u8]> = words.split(|byte| *byte == 0).collect();
+                words.contains(&b"executor".as_slice()) && words.contains(&socket.as_bytes())
+            })
+            .collect();
+        // Its zygotes were forked from it and carry its words: it is the first.
+        pids.sort_unstable();
+        pids.first().copied()
+    }
+
+    /// `kill -9` of the executor; the agent goes on.
+    pub fn kill_executor(&self) {
+        let pid = self.executor_pid().expect("an executor runs");
+        assert!(
+            Command::new("kill")
+                .args(["-9", &pid.to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.data.path().join("agent.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.process.kill();
+        if let Some(pid) = self.executor_pid() {
+            drop(Command::new("kill").arg(pid.to_string()).status());
+            let alive = || Path::new(&format!("/proc/{pid}")).exists();
+            let end = std::time::Instant::now() + Duration::from_secs(20);
+            while alive() && std::time::Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+}
