@@ -1,1 +1,14 @@
-//! (to be written)
+//! From test results to verdicts, comparisons and reports.
+//!
+//! For: the agent (reading result files), the server (what an ended attempt leads to, and the report) and the cli.
+//! May depend on: `model`, nothing else of the workspace.
+//!
+//! Architecture Invariant: pure. No clock, no randomness, no I/O, a fixed order: the same attempts give the same report.
+//! Architecture Invariant: an attempt blamed on the host or the platform never decides a verdict.
+//! Architecture Invariant: whatever a container wrote as its results, nothing here panics, hangs or grows beyond the
+//! limits in [`results::Limits`].
+
+pub mod excerpt;
+pub mod judge;
+pub mod report;
+pub mod results;
