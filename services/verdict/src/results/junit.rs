@@ -84,7 +84,7 @@ pub(super) fn read(path: &str, text: &str, collector: &mut Collector) {
     if let Err(problem) = file.run() {
         let line = file.line();
         file.collector
-            .problem(format!("{path}: line {line}: {problem}"));
+            .problem(&format!("{path}: line {line}: {problem}"));
     }
 }
 
