@@ -68,7 +68,11 @@ impl Results {
 
     /// How many cases ended as `status`.
     pub fn count(&self, status: CaseStatus) -> u64 {
-        let exceptions = self.exceptions.iter().filter(|e| e.status == status).count();
+        let exceptions = self
+            .exceptions
+            .iter()
+            .filter(|e| e.status == status)
+            .count();
         let count = match status {
             CaseStatus::Passed => self.names.len().saturating_sub(self.exceptions.len()),
             _ => exceptions,
@@ -78,9 +82,12 @@ impl Results {
 
     /// Name and exception of every case that counts as failed.
     pub fn failures(&self) -> impl Iterator<Item = (&str, &CaseException)> {
-        self.exceptions.iter().filter(|e| e.status.is_failure()).filter_map(|e| {
-            let index = usize::try_from(e.index).ok()?;
-            Some((self.names.get(index)?.as_str(), e))
-        })
+        self.exceptions
+            .iter()
+            .filter(|e| e.status.is_failure())
+            .filter_map(|e| {
+                let index = usize::try_from(e.index).ok()?;
+                Some((self.names.get(index)?.as_str(), e))
+            })
     }
 }

@@ -118,9 +118,18 @@ mod tests {
     #[test]
     fn a_digest_is_read_as_it_is_printed_and_nothing_else_is() {
         let digest = Digest::of(b"");
-        assert_eq!(digest.hex(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        assert_eq!(
+            digest.hex(),
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        );
         assert_eq!(digest.to_string().parse::<Digest>().unwrap(), digest);
-        for wrong in ["", "sha256:", "sha256:E3", &digest.hex(), &digest.to_string().to_uppercase()] {
+        for wrong in [
+            "",
+            "sha256:",
+            "sha256:E3",
+            &digest.hex(),
+            &digest.to_string().to_uppercase(),
+        ] {
             assert!(wrong.parse::<Digest>().is_err(), "{wrong}");
         }
     }

@@ -93,7 +93,9 @@ pub type CellNumber = u64;
 pub type Ordinal = u32;
 
 /// One life of a host's executor; each start of an executor is the next one.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Incarnation(pub u64);
 
@@ -124,6 +126,9 @@ mod tests {
         for wrong in ["", ".", "..", "a/b", "-x", "a b", "ä", &"a".repeat(65)] {
             assert!(wrong.parse::<RunId>().is_err(), "{wrong:?}");
         }
-        assert_eq!("0190-ab.c_d".parse::<RunId>().unwrap().as_str(), "0190-ab.c_d");
+        assert_eq!(
+            "0190-ab.c_d".parse::<RunId>().unwrap().as_str(),
+            "0190-ab.c_d"
+        );
     }
 }

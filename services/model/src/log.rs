@@ -60,7 +60,11 @@ pub fn decode<'a>(log: &mut &'a [u8]) -> Option<Chunk<'a>> {
         2 => Stream::Err,
         _ => Stream::Note,
     };
-    Some(Chunk { micros: u64::from_le_bytes([a, b, c, d, e, 0, 0, 0]), stream, bytes })
+    Some(Chunk {
+        micros: u64::from_le_bytes([a, b, c, d, e, 0, 0, 0]),
+        stream,
+        bytes,
+    })
 }
 
 /// All bytes of all streams in order, notes as lines of their own: what a person reads.
@@ -88,7 +92,10 @@ mod tests {
         encode(u64::MAX, Stream::Note, b"end\n", &mut log);
         let mut rest = log.as_slice();
         let first = decode(&mut rest).unwrap();
-        assert_eq!((first.micros, first.stream, first.bytes), (5, Stream::Out, &b"hello\n"[..]));
+        assert_eq!(
+            (first.micros, first.stream, first.bytes),
+            (5, Stream::Out, &b"hello\n"[..])
+        );
         assert_eq!(decode(&mut rest).unwrap().bytes.len(), CHUNK_MOST);
         assert_eq!(decode(&mut rest).unwrap().bytes.len(), 10);
         assert_eq!(decode(&mut rest).unwrap().micros, (1 << 40) - 1);

@@ -1,1 +1,308 @@
 //! The matrix language: what people write, checked and turned into cells.
+//!
+//! A source becomes a tree with places (`tree`), the tree becomes types (`read`, `written`), these are
+//! checked against each other (`check`, `select`, `steps`) and become cells (`product`, `cells`) and
+//! plans (`plan`). What is wrong is told by `diagnostic`.
+//! May not: resolve images or read files; a matrix is a value.
+
+mod cells;
+mod check;
+mod diagnostic;
+mod plan;
+mod product;
+mod read;
+mod select;
+mod steps;
+mod template;
+mod tree;
+mod units;
+mod written;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+pub use cells::{Axis, Baseline, Cells, Compare};
+pub use check::{ADJUSTMENTS_MOST, AXES_MOST, FIND_STEPS_MOST};
+pub use diagnostic::{DIAGNOSTICS_MOST, Diagnostic, Diagnostics};
+pub use plan::PlanError;
+pub use product::{CELLS_MOST, STATE_BYTES_MOST, STEPS_MOST};
+pub use steps::{
+    DISK_DEFAULT, FILES_DEFAULT, OUTPUT_DEFAULT, PROCESSES_DEFAULT, TIMEOUT_DEFAULT_MS,
+};
+pub use tree::{DEPTH_MOST, SOURCE_MOST, UNFOLDED_MOST};
+
+use crate::container::Limits;
+use crate::plan::{AttemptPlan, Keep};
+use crate::run::Pins;
+
+use diagnostic::{Finding, Spot};
+use template::Template;
+use written::Written;
+
+/// How often a cell is run again at most where nothing is said.
+pub const RERUNS_DEFAULT: u32 = 10;
+
+/// How often a verdict may be wrong where nothing is said.
+pub const ERROR_RATE_DEFAULT: f64 = 0.01;
+
+/// How often a cell may be run again to reach a verdict.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rerun {
+    /// Further attempts of one cell at most; 0 to 1000.
+    pub at_most: u32,
+    /// How often a verdict may be wrong; above 0 and up to 0.5.
+    pub error_rate: f64,
+}
+
+/// A matrix that was checked. Cheap to clone. Two are equal where the same was written, places and
+/// spelling aside.
+#[derive(Clone)]
+pub struct Matrix(Arc<Inner>);
+
+struct Inner {
+    file: String,
+    written: Written,
+    checked: check::Checked,
+    labels: BTreeMap<String, String>,
+}
+
+impl PartialEq for Matrix {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.written == other.0.written
+    }
+}
+
+impl std::fmt::Debug for Matrix {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Matrix")
+            .field("name", &self.name())
+            .field("cells", self.cells())
+            .finish()
+    }
+}
+
+impl Matrix {
+    /// Reads and checks `source`, YAML or JSON. `file` is its name, for messages and as the default of the
+    /// matrix's name; nothing is read from it.
+    pub fn parse(source: &str, file: &str) -> Result<Self, Diagnostics> {
+        let nowhere = |_: Spot| String::new();
+        let root = tree::read(source)
+            .map_err(|findings| Diagnostics::new(file, source, findings, &nowhere))?;
+        let pointer = |spot: Spot| root.pointer(spot);
+        written::read(&root)
+            .and_then(|written| Self::new(written, file))
+            .map_err(|findings| Diagnostics::new(file, source, findings, &pointer))
+    }
+
+    fn new(mut written: Written, file: &str) -> Result<Self, Vec<Finding>> {
+        if written.name.is_none() {
+            let text = read::Text(stem(file).to_owned());
+            written.name = Some(read::Spanned {
+                at: Spot::default(),
+                value: text,
+            });
+        }
+        let checked = check::check(&written)?;
+        let labels = written.labels.iter().flat_map(|labels| labels.value.iter());
+        let labels = labels
+            .map(|(name, value)| (name.value.clone(), value.value.0.clone()))
+            .collect();
+        Ok(Self(Arc::new(Inner {
+            file: file.to_owned(),
+            written,
+            checked,
+            labels,
+        })))
+    }
+
+    /// The matrix as JSON: what was written, with its defaults left away and scalars as texts. Parsing it
+    /// gives an equal matrix.
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::to_value(&self.0.written).unwrap_or_default()
+    }
+
+    /// The JSON Schema (draft 2020-12) of matrix files.
+    pub fn schema() -> serde_json::Value {
+        written::schema()
+    }
+
+    /// The same matrix over fewer values: of each named axis, only these. Values of included cells count.
+    pub fn only(&self, values: &[(String, Vec<String>)]) -> Result<Self, Diagnostics> {
+        let mut written = self.0.written.clone();
+        written.only = (!values.is_empty()).then(|| written::only(values));
+        Self::new(written, &self.0.file).map_err(|findings| {
+            // The places are those of the file, and what is wrong is what was asked for.
+            let findings = findings.into_iter().map(|finding| Finding {
+                at: None,
+                ..finding
+            });
+            Diagnostics::new(&self.0.file, "", findings.collect(), &|_| String::new())
+        })
+    }
+
+    /// Its name; the file's without its ending, where none was given.
+    pub fn name(&self) -> &str {
+        self.0
+            .written
+            .name
+            .as_ref()
+            .map_or("matrix", |name| &name.value.0)
+    }
+
+    /// The axes, in the order of the file.
+    pub fn axes(&self) -> &[Axis] {
+        &self.0.checked.axes
+    }
+
+    /// The cells.
+    pub fn cells(&self) -> &Cells {
+        &self.0.checked.cells
+    }
+
+    /// Against which cells to compare.
+    pub fn compare(&self) -> Option<&Compare> {
+        self.0.checked.compare.as_ref()
+    }
+
+    /// Attempts of every cell at least; 1 to 1000, 1 where nothing is said.
+    pub fn repeat(&self) -> u32 {
+        let repeat = self.0.written.repeat.as_ref();
+        repeat
+            .and_then(|repeat| u32::try_from(repeat.value.0).ok())
+            .unwrap_or(1)
+    }
+
+    /// Attempts at once at most.
+    pub fn parallel(&self) -> Option<u32> {
+        self.0
+            .written
+            .parallel
+            .as_ref()
+            .and_then(|parallel| u32::try_from(parallel.value.0).ok())
+    }
+
+    /// Whether the first failing cell ends the run.
+    pub fn fail_fast(&self) -> bool {
+        self.0
+            .written
+            .fail_fast
+            .as_ref()
+            .is_some_and(|fail_fast| fail_fast.value)
+    }
+
+    /// Runs of higher priority go first; -1000 to 1000, 0 where nothing is said.
+    pub fn priority(&self) -> i32 {
+        let priority = self.0.written.priority.as_ref();
+        priority
+            .and_then(|priority| i32::try_from(priority.value.0).ok())
+            .unwrap_or(0)
+    }
+
+    /// Labels of the hosts that may run it.
+    pub fn labels(&self) -> &BTreeMap<String, String> {
+        &self.0.labels
+    }
+
+    /// What set-up and test may use, adjustments aside.
+    pub fn limits(&self) -> &Limits {
+        &self.0.checked.mould.limits
+    }
+
+    /// How often a cell may be run again.
+    pub fn rerun(&self) -> Rerun {
+        let rerun = self.0.written.rerun.as_ref().map(|rerun| &rerun.value);
+        let at_most = rerun.and_then(|rerun| rerun.at_most.as_ref());
+        let error_rate = rerun.and_then(|rerun| rerun.error_rate.as_ref());
+        Rerun {
+            at_most: at_most
+                .and_then(|n| u32::try_from(n.value.0).ok())
+                .unwrap_or(RERUNS_DEFAULT),
+            error_rate: error_rate.map_or(ERROR_RATE_DEFAULT, |rate| rate.value.0),
+        }
+    }
+
+    /// When containers are kept as images.
+    pub fn keep(&self) -> Keep {
+        self.0.checked.mould.keep
+    }
+
+    /// Whether the matrix has a set-up.
+    pub fn has_setup(&self) -> bool {
+        self.0.checked.mould.setup.is_some()
+    }
+
+    /// Whether the cell may fail without failing its run.
+    pub fn allow_failure(&self, cell: u64) -> bool {
+        let indices = self.cells().indices(cell);
+        indices.is_some_and(|indices| self.0.checked.mould.allow_failure(&indices))
+    }
+
+    /// The distinct texts that `image` gives over all cells; an error where they are more than `limit`.
+    pub fn images(&self, limit: usize) -> Result<BTreeSet<String>, Diagnostics> {
+        let mut texts = BTreeSet::new();
+        self.distinct(&self.0.checked.mould.image, "image", limit, &mut texts)?;
+        Ok(texts)
+    }
+
+    /// The distinct texts that `from` of `files` gives over all cells; an error where they are more than
+    /// `limit`.
+    pub fn file_sources(&self, limit: usize) -> Result<BTreeSet<String>, Diagnostics> {
+        let mut texts = BTreeSet::new();
+        for (from, _) in &self.0.checked.mould.files {
+            self.distinct(from, "files", limit, &mut texts)?;
+        }
+        Ok(texts)
+    }
+
+    /// Makes a cell ready to run.
+    pub fn plan(&self, cell: u64, pins: &Pins) -> Result<AttemptPlan, PlanError> {
+        self.0
+            .checked
+            .mould
+            .plan(self.axes(), self.cells(), cell, pins)
+    }
+
+    /// Adds every text that a template gives.
+    fn distinct(
+        &self,
+        template: &Template,
+        key: &str,
+        limit: usize,
+        texts: &mut BTreeSet<String>,
+    ) -> Result<(), Diagnostics> {
+        let found = select::distinct(self.cells(), self.axes(), template, limit, texts);
+        found.map_err(|_| {
+            let message =
+                format!("`{key}` names more than {limit} different things over all cells");
+            let help = "use a template over fewer axes there";
+            let findings = vec![Finding::nowhere(message).help(help)];
+            Diagnostics::new(&self.0.file, "", findings, &|_| String::new())
+        })
+    }
+}
+
+/// The environment variable that tells a container its value of an axis.
+pub fn axis_variable(axis: &str) -> String {
+    let upper = |c: char| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_uppercase()
+        } else {
+            '_'
+        }
+    };
+    format!(
+        "REGATTA_AXIS_{}",
+        axis.chars().map(upper).collect::<String>()
+    )
+}
+
+/// A file's name without directories and ending.
+fn stem(file: &str) -> &str {
+    let name = file.rsplit('/').next().unwrap_or(file);
+    let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
+    if stem.is_empty() || stem.chars().any(char::is_control) {
+        "matrix"
+    } else {
+        stem
+    }
+}
