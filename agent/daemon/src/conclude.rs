@@ -1,0 +1,240 @@
+//! From a container's end and what it left to an outcome: results, log, artifacts, blame. Uploads what is too long
+//! to go with the outcome. May not: change what the container's end says.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use regatta_model::container::Ended;
+use regatta_model::plan::Keep;
+use regatta_model::wire::{Artifact, EndedAttempt, LogPlace};
+use regatta_model::{AttemptId, Blame, Outcome};
+use regatta_verdict::judge::passed_attempt;
+
+use crate::collect::{self, Left, Packed};
+use crate::failure::{Failure, blocking};
+use crate::host::Host;
+use crate::outbox::OUTCOME_MOST;
+use crate::outcome;
+use crate::records::{Places, Record};
+use crate::server::Error;
+
+/// Between two tries of an upload: the first pause, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+
+/// Most kept writable layers on a host; the oldest go first.
+const KEPT_MOST: usize = 32;
+
+/// Puts an attempt's outcome together. Waits as long as an upload needs a server that does not answer.
+pub(crate) async fn conclude(
+    host: &Arc<Host>,
+    record: Record,
+    ended: Ended,
+    places: &Places,
+) -> Result<EndedAttempt, Failure> {
+    let (mut outcome, packed, left) = {
+        let (places, layout) = (places.clone(), host.layout.clone());
+        blocking(move || {
+            let gathered = gather(record, ended, &places);
+            if places.kept.exists() {
+                drop_oldest_kept(&layout);
+            }
+            gathered
+        })
+        .await?
+    };
+    if !left.is_empty() {
+        outcome.artifacts = artifacts(host, &mut outcome, left).await;
+    }
+    outcome.log = match packed {
+        Packed::Place(place) => place,
+        Packed::File(bytes) => upload_log(host, &outcome.attempt, places, bytes).await,
+    };
+    Ok(outcome)
+}
+
+/// A log of the daemon's own making (a set-up's), as an attempt's.
+pub(crate) async fn log_place(
+    host: &Arc<Host>,
+    attempt: &AttemptId,
+    log: &std::path::Path,
+    places: &Places,
+) -> Result<LogPlace, Failure> {
+    let (log, to) = (log.to_owned(), places.clone());
+    let packed = blocking(move || {
+        fs::create_dir_all(&to.directory)?;
+        collect::pack_log(&log, &to.packed_log)
+    })
+    .await?;
+    match packed.map_err(|error| Failure::host("the set-up's log", &error))? {
+        Packed::Place(place) => Ok(place),
+        Packed::File(bytes) => Ok(upload_log(host, attempt, places, bytes).await),
+    }
+}
+
+/// All that can be said without the network. Blocking.
+fn gather(record: Record, ended: Ended, places: &Places) -> (EndedAttempt, Packed, Vec<Left>) {
+    let plan = &record.plan;
+    let judged = outcome::judge(&ended.ending, plan.test.timeout_ms, &plan.limits);
+    let mut details = Vec::from([judged.detail]);
+    let ran = !matches!(judged.outcome, Outcome::HostLost | Outcome::Cancelled);
+    let mut results = regatta_model::case::Results::default();
+    let mut blame = judged.blame;
+    let mut passed = false;
+    if ran {
+        results = collect::results(&places.results, &plan.results);
+        if blame != Some(Blame::Host) {
+            let found = passed_attempt(judged.outcome, &results);
+            (passed, blame) = (found.0, found.1);
+        }
+    }
+    let mut left = Vec::new();
+    if !matches!(judged.outcome, Outcome::HostLost) {
+        let (files, bytes) = (collect::ARTIFACTS_MOST, collect::ARTIFACT_BYTES_MOST);
+        let (found, problems) = collect::find(&places.artifacts, &plan.artifacts, files, bytes);
+        details.extend(
+            problems
+                .into_iter()
+                .map(|problem| format!("artifacts: {problem}")),
+        );
+        left = found;
+    }
+    let packed = collect::pack_log(&places.log, &places.packed_log).unwrap_or_else(|error| {
+        details.push(format!("its log was lost: {error}"));
+        Packed::Place(LogPlace::Empty)
+    });
+    if plan.keep == Keep::OnFailure && ran && !passed {
+        // The directory beside it stays; `image commit` finds the layer there.
+        drop(fs::write(&places.kept, b""));
+    }
+    let mut outcome = EndedAttempt {
+        attempt: record.attempt,
+        generation: record.generation,
+        incarnation: record.incarnation,
+        outcome: judged.outcome,
+        blame,
+        detail: String::new(),
+        wall_ms: ended.wall_ms,
+        queue_ms: record.queue_ms,
+        start_us: ended.start_us,
+        cpu_us: ended.cpu_us,
+        peak_memory_bytes: ended.peak_memory_bytes,
+        identity: Some(record.identity),
+        changed: ended.changed,
+        results,
+        log: LogPlace::Empty,
+        artifacts: Vec::new(),
+    };
+    bound(&mut outcome);
+    details.retain(|detail| !detail.is_empty());
+    outcome.detail = details.join("; ");
+    (outcome, packed, left)
+}
+
+/// An outcome must fit into a sync: without its cases rather than not at all.
+fn bound(outcome: &mut EndedAttempt) {
+    let names: usize = outcome
+        .results
+        .names
+        .iter()
+        .map(|name| name.len() + 8)
+        .sum();
+    let exceptions = &outcome.results.exceptions;
+    let messages: usize = exceptions.iter().map(|e| 2 * e.message.len() + 64).sum();
+    let changed: usize = outcome.changed.iter().map(|path| 2 * path.len() + 8).sum();
+    // Twice: JSON escapes; what is left is for artifacts and the rest.
+    if 2 * (names + messages + changed) > OUTCOME_MOST - (OUTCOME_MOST / 4) {
+        outcome.changed.clear();
+        outcome.results = regatta_model::case::Results {
+            found: true,
+            problems: vec![format!(
+                "there are {} cases, more than one report to the server holds ({OUTCOME_MOST} bytes)",
+                outcome.results.names.len()
+            )],
+            ..regatta_model::case::Results::default()
+        };
+    }
+}
+
+async fn upload_log(
+    host: &Arc<Host>,
+    attempt: &AttemptId,
+    places: &Places,
+    bytes: u64,
+) -> LogPlace {
+    let send = || host.server.put_log(attempt, &places.packed_log);
+    match again(send).await {
+        Ok(()) => LogPlace::Uploaded { bytes },
+        Err(error) => {
+            tracing::warn!("the log of {attempt} was not taken: {error}");
+            LogPlace::Empty
+        }
+    }
+}
+
+/// Uploads artifacts one after the other; what the server refuses is left out, and told.
+async fn artifacts(host: &Arc<Host>, outcome: &mut EndedAttempt, left: Vec<Left>) -> Vec<Artifact> {
+    let mut taken = Vec::new();
+    for left in left {
+        let send = || async {
+            let opened = left.clone();
+            let file = blocking(move || opened.open()).await;
+            let file = file.map_err(|failure| Error::Nonsense(failure.detail))?;
+            let file = file.map_err(|error| Error::Nonsense(error.to_string()))?;
+            let file = tokio::fs::File::from_std(file);
+            host.server
+                .put_artifact(&outcome.attempt, &left.name, file)
+                .await
+        };
+        match again(send).await {
+            Ok(()) => taken.push(Artifact {
+                path: left.name,
+                bytes: left.bytes,
+            }),
+            Err(error) => {
+                if !outcome.detail.is_empty() {
+                    outcome.detail.push_str("; ");
+                }
+                outcome
+                    .detail
+                    .push_str(&format!("artifact {}: {error}", left.name));
+                break;
+            }
+        }
+    }
+    taken
+}
+
+/// Tries as long as another try may help.
+async fn again<F: Future<Output = Result<(), Error>>>(
+    mut send: impl FnMut() -> F,
+) -> Result<(), Error> {
+    let (mut pause, longest) = PAUSES;
+    loop {
+        match send().await {
+            Err(error) if error.is_passing() => {
+                tracing::debug!("an upload waits: {error}");
+                tokio::time::sleep(pause).await;
+                pause = longest.min(pause * 2);
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Removes the oldest kept writable layers above [`KEPT_MOST`]. Blocking.
+fn drop_oldest_kept(layout: &crate::Layout) {
+    let Ok(entries) = fs::read_dir(layout.attempts()) else {
+        return;
+    };
+    let kept = |entry: std::io::Result<fs::DirEntry>| {
+        let path = entry.ok()?.path();
+        let made = fs::metadata(path.join("kept")).ok()?.modified().ok()?;
+        Some((made, path))
+    };
+    let mut kept: Vec<_> = entries.filter_map(kept).collect();
+    kept.sort();
+    for (_, path) in kept.iter().take(kept.len().saturating_sub(KEPT_MOST)) {
+        drop(fs::remove_dir_all(path));
+    }
+}

@@ -1,0 +1,281 @@
+//! The agent's side of HTTP: sync, uploads, blobs. May not: decide when, or try again (but for what the
+//! callers ask).
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use regatta_model::problem::Problem;
+use regatta_model::wire::{SYNC_BYTES_MOST, SyncRequest, SyncResponse};
+use regatta_model::{AttemptId, Digest};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
+
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// How long a sync may take beyond the time that it asked the server to wait.
+const SYNC: Duration = Duration::from_secs(15);
+
+/// How long an upload may take without any progress.
+const STALL: Duration = Duration::from_mins(1);
+
+/// Longest text of a problem that is read, in bytes.
+const PROBLEM_MOST: usize = 16 << 10;
+
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// `http://HOST[:PORT]` or `https://...`.
+    Url(Url),
+    /// A Unix socket, written `unix:/PATH`.
+    Unix(PathBuf),
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return Ok(Self::Unix(PathBuf::from(path)));
+        }
+        let expected = "expected http://HOST:PORT, https://HOST or unix:/PATH";
+        let url =
+            Url::parse(text).map_err(|e| format!("{text:?} is no address ({e}): {expected}"))?;
+        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+            return Err(format!("{text:?} is no server's address: {expected}"));
+        }
+        Ok(Self::Url(url))
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(url) => f.write_str(url.as_str()),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Why the server did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It was not reached, or the connection broke: worth another try.
+    #[error("the server was not reached: {0}")]
+    Unreachable(String),
+    /// It has no time or a fault of its own: worth another try.
+    #[error("the server answered {status}: {detail}")]
+    Busy {
+        /// The HTTP status.
+        status: u16,
+        /// Its sentence.
+        detail: String,
+    },
+    /// It will not do this, however often it is asked.
+    #[error("the server refused ({status}): {detail}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// Its sentence.
+        detail: String,
+    },
+    /// It said what no server says.
+    #[error("the server's answer makes no sense: {0}")]
+    Nonsense(String),
+}
+
+impl Error {
+    /// Whether another try may help.
+    pub const fn is_passing(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::Busy { .. })
+    }
+}
+
+impl From<reqwest::Error> for Error {
+    fn from(error: reqwest::Error) -> Self {
+        // The cause says more than the outermost sentence, which holds the whole address.
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(inner) = cause {
+            text = inner.to_string();
+            cause = inner.source();
+        }
+        Self::Unreachable(text)
+    }
+}
+
+/// A server.
+#[derive(Clone, Debug)]
+pub struct Server {
+    client: Client,
+    base: Url,
+    address: Address,
+}
+
+impl Server {
+    /// Makes the client; connects to nothing yet.
+    pub fn new(address: Address) -> Result<Self, Error> {
+        // The first one counts; whoever installed one before chose the same.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let mut builder = Client::builder()
+            .connect_timeout(CONNECT)
+            .read_timeout(STALL)
+            .user_agent(concat!("regatta-agent/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none());
+        let base = match &address {
+            Address::Url(url) => url.clone(),
+            Address::Unix(path) => {
+                builder = builder.unix_socket(path.as_path());
+                Url::parse("http://localhost/").map_err(|e| Error::Nonsense(e.to_string()))?
+            }
+        };
+        Ok(Self {
+            client: builder.build()?,
+            base,
+            address,
+        })
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// `HOST[:PORT]` as an image reference names it, and whether it is spoken to without TLS; none for a
+    /// Unix socket.
+    pub fn registry(&self) -> Option<(String, bool)> {
+        let Address::Url(url) = &self.address else {
+            return None;
+        };
+        let host = url.host_str()?;
+        let port = url
+            .port()
+            .map(|port| format!(":{port}"))
+            .unwrap_or_default();
+        Some((format!("{host}{port}"), url.scheme() == "http"))
+    }
+
+    fn url<'a>(&self, segments: impl IntoIterator<Item = &'a str>) -> Result<Url, Error> {
+        let mut url = self.base.clone();
+        url.path_segments_mut()
+            .map_err(|()| Error::Nonsense("the address has no path".to_owned()))?
+            .pop_if_empty()
+            .extend(segments);
+        Ok(url)
+    }
+
+    /// Says what this host holds, and hears what it should hold.
+    pub async fn sync(&self, request: &SyncRequest) -> Result<SyncResponse, Error> {
+        let url = self.url(["api", "v1", "agents", "sync"])?;
+        let timeout = SYNC + Duration::from_millis(request.wait_ms);
+        let builder = self.client.post(url).timeout(timeout).json(request);
+        let body = body(send(builder).await?, SYNC_BYTES_MOST).await?;
+        serde_json::from_slice(&body).map_err(|error| Error::Nonsense(error.to_string()))
+    }
+
+    /// Uploads an attempt's log, compressed.
+    pub async fn put_log(&self, attempt: &AttemptId, file: &Path) -> Result<(), Error> {
+        self.put(attempt, &["log"], file).await
+    }
+
+    /// Uploads an artifact; `path` is relative, with `/`.
+    pub async fn put_artifact(
+        &self,
+        attempt: &AttemptId,
+        path: &str,
+        file: tokio::fs::File,
+    ) -> Result<(), Error> {
+        let segments: Vec<&str> = std::iter::once("artifacts")
+            .chain(path.split('/'))
+            .collect();
+        self.put_open(attempt, &segments, file).await
+    }
+
+    async fn put(&self, attempt: &AttemptId, tail: &[&str], file: &Path) -> Result<(), Error> {
+        let opened = tokio::fs::File::open(file).await;
+        let opened =
+            opened.map_err(|error| Error::Nonsense(format!("{}: {error}", file.display())))?;
+        self.put_open(attempt, tail, opened).await
+    }
+
+    async fn put_open(
+        &self,
+        attempt: &AttemptId,
+        tail: &[&str],
+        file: tokio::fs::File,
+    ) -> Result<(), Error> {
+        let length = file
+            .metadata()
+            .await
+            .map_err(|e| Error::Nonsense(e.to_string()))?
+            .len();
+        let (cell, ordinal) = (attempt.cell.to_string(), attempt.ordinal.to_string());
+        let head = [
+            "api",
+            "v1",
+            "runs",
+            attempt.run.as_str(),
+            "cells",
+            &cell,
+            "attempts",
+            &ordinal,
+        ];
+        let url = self.url(head.into_iter().chain(tail.iter().copied()))?;
+        let stream = tokio_util::io::ReaderStream::new(file);
+        let body = reqwest::Body::wrap_stream(stream);
+        let builder = self
+            .client
+            .put(url)
+            .header("content-length", length)
+            .body(body);
+        send(builder).await.map(drop)
+    }
+
+    /// Begins to fetch a blob of the server's store.
+    pub async fn blob(&self, repository: &str, digest: &Digest) -> Result<Response, Error> {
+        let digest = digest.to_string();
+        let head = std::iter::once("v2").chain(repository.split('/'));
+        let url = self.url(head.chain(["blobs", digest.as_str()]))?;
+        send(self.client.get(url)).await
+    }
+}
+
+async fn send(builder: RequestBuilder) -> Result<Response, Error> {
+    let response = builder.send().await?;
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let text = body(response, PROBLEM_MOST).await.unwrap_or_default();
+    let detail = match serde_json::from_slice::<Problem>(&text) {
+        Ok(problem) if !problem.detail.is_empty() => problem.detail,
+        _ => String::from_utf8_lossy(&text).trim().to_owned(),
+    };
+    let passing = status.is_server_error()
+        || matches!(
+            status,
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
+        );
+    let status = status.as_u16();
+    Err(if passing {
+        Error::Busy { status, detail }
+    } else {
+        Error::Refused { status, detail }
+    })
+}
+
+/// A response's body, if it is no longer than `most` bytes.
+async fn body(response: Response, most: usize) -> Result<Vec<u8>, Error> {
+    let mut body = Vec::new();
+    let mut chunks = response.bytes_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk?;
+        if body.len() + chunk.len() > most {
+            return Err(Error::Nonsense(format!("it is longer than {most} bytes")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}

@@ -1,0 +1,271 @@
+//! The loop that speaks with the server: at once when attempts ended or places are free, else as the server
+//! says. May not: decide what is held; it carries `reconcile`'s words there and its answers back.
+
+use std::collections::BTreeSet;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use regatta_model::AttemptId;
+use regatta_model::wire::{HostFacts, PROTOCOL, SyncRequest, SyncResponse};
+use tokio_util::sync::CancellationToken;
+
+use crate::agent::{Options, carry_out};
+use crate::failure::blocking;
+use crate::host::Host;
+use crate::reconcile::Moment;
+use crate::records::{Places, container_id};
+use crate::server::Error;
+
+/// Longest time that the server is asked to wait with an empty answer, in milliseconds.
+const POLL_MOST_MS: u64 = 5_000;
+
+/// While attempts wait here anyway, outcomes are gathered for so long before they are told.
+const GATHER: Duration = Duration::from_millis(10);
+
+/// An empty answer that came sooner than this was no long poll: the next one waits for [`CALM`].
+const HASTY: Duration = Duration::from_millis(20);
+
+/// See [`HASTY`].
+const CALM: Duration = Duration::from_millis(500);
+
+/// Between two tries to reach the server: the first pause, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// How long a look at the host is good for.
+const FACTS: Duration = Duration::from_secs(10);
+
+/// How long the last outcomes may take on their way at the end.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// A lease is renewed at the executor only when it grew by this part of itself.
+const RENEW_PART: u64 = 8;
+
+/// One agent's conversation with its server.
+struct Conversation<'a> {
+    host: &'a Arc<Host>,
+    options: &'a Options,
+    sequence: u64,
+    facts: Option<(Instant, HostFacts)>,
+    lease_ms: u64,
+    next_sync_ms: u64,
+    renewed: Moment,
+    reached: bool,
+}
+
+/// What a sync came to.
+struct Told {
+    started: usize,
+    took: Duration,
+}
+
+/// Speaks with the server until `shutdown`.
+pub(crate) async fn serve(host: &Arc<Host>, options: &Options, shutdown: CancellationToken) {
+    let mut talk = Conversation {
+        host,
+        options,
+        sequence: 0,
+        facts: None,
+        lease_ms: 0,
+        next_sync_ms: 0,
+        renewed: Moment(0),
+        reached: false,
+    };
+    tokio::select! {
+        () = talk.serve() => {}
+        () = shutdown.cancelled() => {}
+    }
+    host.state().reconcile.close();
+    let farewell = async {
+        while !host.outbox.is_empty().await {
+            if talk.sync(0).await.is_err() {
+                break;
+            }
+        }
+    };
+    drop(tokio::time::timeout(FAREWELL, farewell).await);
+}
+
+impl Conversation<'_> {
+    async fn serve(&mut self) {
+        let mut news = self.host.news();
+        let mut pause = PAUSES.0;
+        // The first sync, and each after an error, does not wait at the server.
+        let mut wait_ms = 0;
+        loop {
+            news.mark_unchanged();
+            let told = tokio::select! {
+                told = self.sync(wait_ms) => Some(told),
+                // While the server has nothing to say, this host may have.
+                Ok(()) = news.changed(), if wait_ms > 0 => None,
+            };
+            match told {
+                None => wait_ms = 0,
+                Some(Ok(told)) => {
+                    pause = PAUSES.0;
+                    wait_ms = self.until_next(&mut news, &told, wait_ms).await;
+                }
+                Some(Err(error)) => {
+                    if self.reached {
+                        tracing::warn!("{error}; containers run on for their lease");
+                    }
+                    self.reached = false;
+                    let pass = self.host.state().reconcile.passed(self.host.now());
+                    carry_out(self.host, pass);
+                    tokio::time::sleep(jittered(pause)).await;
+                    pause = PAUSES.1.min(pause * 2);
+                    wait_ms = 0;
+                }
+            }
+            if wait_ms == 0 && self.has_work_waiting() {
+                tokio::time::sleep(GATHER).await;
+            }
+        }
+    }
+
+    fn has_work_waiting(&self) -> bool {
+        self.host.state().reconcile.waiting() > 0
+    }
+
+    /// Waits until there is a reason for the next sync. Gives how long the server may wait then.
+    async fn until_next(
+        &self,
+        news: &mut tokio::sync::watch::Receiver<u64>,
+        told: &Told,
+        waited_ms: u64,
+    ) -> u64 {
+        let poll_ms = POLL_MOST_MS
+            .min(self.next_sync_ms)
+            .min(self.lease_ms / 3)
+            .max(1);
+        let free = self.host.state().reconcile.free();
+        if news.has_changed().unwrap_or(false) {
+            return 0;
+        }
+        let pause = if free == 0 {
+            Duration::from_millis(self.next_sync_ms.clamp(10, self.lease_ms.max(30) / 3))
+        } else if waited_ms > 0 && told.started == 0 && told.took < HASTY {
+            CALM.min(Duration::from_millis(poll_ms))
+        } else {
+            return poll_ms;
+        };
+        match tokio::time::timeout(pause, news.changed()).await {
+            Ok(_) => 0,
+            Err(_) if free == 0 => 0,
+            Err(_) => poll_ms,
+        }
+    }
+
+    /// One exchange with the server.
+    async fn sync(&mut self, wait_ms: u64) -> Result<Told, Error> {
+        let ended = self.host.outbox.batch().await;
+        let facts = self.facts().await;
+        self.sequence += 1;
+        let told: BTreeSet<AttemptId> = ended.iter().map(|end| end.attempt.clone()).collect();
+        let request = {
+            let mut state = self.host.state();
+            let slots = state.reconcile.slots();
+            let ahead = state.pace.ahead(slots);
+            state.reconcile.set_queue(ahead);
+            SyncRequest {
+                protocol: PROTOCOL,
+                host: self.options.name.clone(),
+                incarnation: state.reconcile.incarnation(),
+                sequence: self.sequence,
+                facts,
+                slots,
+                free: state.reconcile.free(),
+                holding: state.reconcile.holding(&told),
+                ended,
+                wait_ms: if told.is_empty() { wait_ms } else { 0 },
+            }
+        };
+        let sent = self.host.now();
+        let began = Instant::now();
+        let answer = self.host.server.sync(&request).await?;
+        let took = began.elapsed();
+        if request.wait_ms == 0 {
+            self.host.state().pace.sync(took.as_secs_f64() * 1000.0);
+        }
+        if !self.reached {
+            tracing::info!("the server at {} answers", self.host.server.address());
+        }
+        self.reached = true;
+        let started = answer.start.len();
+        self.take(sent, answer).await;
+        Ok(Told { started, took })
+    }
+
+    async fn facts(&mut self) -> HostFacts {
+        match &self.facts {
+            Some((when, facts)) if when.elapsed() < FACTS => facts.clone(),
+            _ => {
+                let (root, labels) = (
+                    self.host.layout.root().to_owned(),
+                    self.options.labels.clone(),
+                );
+                let facts = blocking(move || crate::facts::gather(&root, &labels)).await;
+                let facts = facts.unwrap_or_default();
+                self.facts = Some((Instant::now(), facts.clone()));
+                facts
+            }
+        }
+    }
+
+    async fn take(&mut self, sent: Moment, answer: SyncResponse) {
+        self.lease_ms = answer.lease_ms;
+        self.next_sync_ms = answer.next_sync_ms;
+        let actions = self.host.state().reconcile.answered(sent, answer);
+        // First what runs: its lease must not end over what follows.
+        self.renew().await;
+        let acknowledged = carry_out(self.host, actions);
+        if acknowledged.is_empty() {
+            return;
+        }
+        if let Err(error) = self.host.outbox.acknowledge(&acknowledged).await {
+            tracing::warn!("cannot tidy the outbox: {error}");
+        }
+        let layout = self.host.layout.clone();
+        let cleared = blocking(move || {
+            for attempt in acknowledged {
+                if let Err(error) = Places::new(&layout, &attempt).clear() {
+                    tracing::warn!("cannot remove the directory of {attempt}: {error}");
+                }
+            }
+        });
+        drop(cleared.await);
+    }
+
+    /// Tells the executor how long everything may go on.
+    async fn renew(&mut self) {
+        let (ids, left, end) = {
+            let state = self.host.state();
+            let now = self.host.now();
+            let left = state.reconcile.lease_left_ms(now);
+            let running = state.reconcile.running();
+            let ids: Vec<String> = running
+                .iter()
+                .map(container_id)
+                .chain(state.beside.iter().cloned())
+                .collect();
+            (ids, left, Moment(now.0.saturating_add(left)))
+        };
+        let grew = end.0.saturating_sub(self.renewed.0) > self.lease_ms / RENEW_PART;
+        let link = self.host.link.borrow().clone();
+        let Some(link) = link.filter(|_| grew && !ids.is_empty()) else {
+            return;
+        };
+        match blocking(move || link.renew(ids, left)).await {
+            Ok(Ok(())) => self.renewed = end,
+            Ok(Err(error)) => tracing::warn!("cannot renew leases: {error}"),
+            Err(failure) => tracing::warn!("cannot renew leases: {}", failure.detail),
+        }
+    }
+}
+
+/// A pause between half and one and a half of `pause`, so that a fleet does not come back all at once.
+fn jittered(pause: Duration) -> Duration {
+    let random = RandomState::new().build_hasher().finish() % 1024;
+    pause / 2 + pause * u32::try_from(random).unwrap_or(512) / 1024
+}
