@@ -293,7 +293,7 @@ fn count(length: usize) -> u32 {
 }
 
 /// What attempts come to when there are no more of them.
-fn verdict(evidence: &Evidence) -> Verdict {
+pub(crate) fn verdict(evidence: &Evidence) -> Verdict {
     match (evidence.passed, evidence.failed) {
         (0, 0) => Verdict::Unresolved,
         (_, 0) if evidence.flaky => Verdict::Flaky,

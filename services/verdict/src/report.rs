@@ -1,1 +1,344 @@
-//! The report of a run. (to be written)
+//! The report of a run, from its ended attempts. May not: ask for anything; what it lacks is not in the report.
+//!
+//! Attempts come by cell and ordinal. A cell that simply passed costs eight bytes; only others keep their cases, and
+//! case names are kept once. Above [`CELLS_FULL`] cells the report lists only those that did not simply pass.
+
+mod case;
+mod cell;
+mod compare;
+mod findings;
+mod others;
+mod sentence;
+mod series;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use regatta_model::case::CaseException;
+use regatta_model::matrix::{Baseline, Matrix};
+use regatta_model::report::{
+    CaseCounts, CellComparison, CellReport, Comparison, Conclusion, Counts, Report, ReportAxis,
+    ReportCompare, Verdict,
+};
+use regatta_model::run::{RunState, RunSummary};
+use regatta_model::{Blame, CellNumber, Digest, HostName, Ordinal, Outcome};
+
+use case::{CaseId, Cases};
+use cell::{Cell, Plain};
+use others::HostFaults;
+
+/// Up to so many cells, a report lists all of them.
+pub const CELLS_FULL: u64 = 10_000;
+
+/// Most cells that a report lists.
+pub const CELLS_LISTED_MOST: usize = 100_000;
+
+/// Most findings of a report.
+pub const FINDINGS_MOST: usize = 200;
+
+/// The names of an attempt's cases, shared by all attempts that have the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CaseNames {
+    /// [`regatta_model::case::Results::set`].
+    pub digest: Option<Digest>,
+    /// Sorted, each once.
+    pub names: Vec<String>,
+}
+
+/// An ended attempt, as it is recorded.
+#[derive(Clone, Debug)]
+pub struct AttemptRow {
+    /// Which cell.
+    pub cell: CellNumber,
+    /// Which attempt of it.
+    pub ordinal: Ordinal,
+    /// Where.
+    pub host: HostName,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Whose doing that was.
+    pub blame: Option<Blame>,
+    /// Whether it counts as passed; see [`crate::judge::passed_attempt`].
+    pub passed: bool,
+    /// What else is to say.
+    pub detail: String,
+    /// How long its test ran, in milliseconds.
+    pub wall_ms: u64,
+    /// Processor time, in microseconds.
+    pub cpu_us: u64,
+    /// Most memory held at once, in bytes.
+    pub peak_memory_bytes: u64,
+    /// The digest of all that defines it.
+    pub identity: Option<Digest>,
+    /// Paths changed outside the declared places.
+    pub changed: Vec<String>,
+    /// Names of its cases; none where it left no results.
+    pub names: Option<Arc<CaseNames>>,
+    /// Those that did not simply pass.
+    pub exceptions: Vec<CaseException>,
+    /// What could not be read of its results.
+    pub problems: Vec<String>,
+}
+
+/// What a report is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct ReportInput<'a> {
+    /// The run's matrix.
+    pub matrix: &'a Matrix,
+    /// Where the run stands.
+    pub run: &'a RunSummary,
+    /// Milliseconds since 1970.
+    pub now_ms: u64,
+    /// All ended attempts, by cell and ordinal.
+    pub attempts: &'a [AttemptRow],
+}
+
+/// The report of a run whose attempts are all at hand.
+pub fn build(input: &ReportInput<'_>) -> Report {
+    let mut builder = Builder::new(input.matrix, input.run, input.now_ms);
+    for attempt in input.attempts {
+        builder.add(attempt.clone());
+    }
+    builder.finish()
+}
+
+/// A report that is made while attempts stream by.
+pub struct Builder<'a> {
+    matrix: &'a Matrix,
+    run: &'a RunSummary,
+    now_ms: u64,
+    cases: Cases,
+    /// Rows of the cell whose attempts come now.
+    rows: Vec<AttemptRow>,
+    /// Cells that did not simply pass; up to [`CELLS_FULL`] cells, all that have attempts.
+    cells: BTreeMap<CellNumber, Cell>,
+    /// Cells that simply passed, in large runs.
+    plain: Vec<Option<Plain>>,
+    counts: Counts,
+    hosts: BTreeMap<HostName, HostFaults>,
+}
+
+impl<'a> Builder<'a> {
+    /// A report without attempts.
+    pub fn new(matrix: &'a Matrix, run: &'a RunSummary, now_ms: u64) -> Self {
+        let cells = matrix.cells().count();
+        Self {
+            matrix,
+            run,
+            now_ms,
+            cases: Cases::default(),
+            rows: Vec::new(),
+            cells: BTreeMap::new(),
+            plain: Vec::new(),
+            counts: Counts {
+                cells,
+                unresolved: cells,
+                ..Counts::default()
+            },
+            hosts: BTreeMap::new(),
+        }
+    }
+
+    /// Takes an attempt. They come by cell and ordinal; one of a cell that does not exist is passed over.
+    pub fn add(&mut self, row: AttemptRow) {
+        if row.cell >= self.counts.cells {
+            return;
+        }
+        if self
+            .rows
+            .first()
+            .is_some_and(|first| first.cell != row.cell)
+        {
+            self.close_cell();
+        }
+        self.rows.push(row);
+    }
+
+    /// Merges the attempts of one cell.
+    fn close_cell(&mut self) {
+        let rows = std::mem::take(&mut self.rows);
+        let Some(number) = rows.first().map(|row| row.cell) else {
+            return;
+        };
+        let attempts = u64::try_from(rows.len()).unwrap_or(u64::MAX);
+        self.counts.attempts += attempts;
+        self.counts.reruns += attempts.saturating_sub(u64::from(self.matrix.repeat().max(1)));
+        for row in rows.iter().filter(|row| cell::is_fault(row)) {
+            self.counts.host_faults += 1;
+            self.hosts.entry(row.host.clone()).or_default().add(row);
+        }
+        let cell = Cell::merge(rows, self.matrix.repeat().max(1), &mut self.cases);
+        self.counts.unresolved -= 1;
+        *match cell.verdict {
+            Verdict::Passed => &mut self.counts.passed,
+            Verdict::Failed => &mut self.counts.failed,
+            Verdict::Flaky => &mut self.counts.flaky,
+            Verdict::Unresolved => &mut self.counts.unresolved,
+        } += 1;
+        match cell.plain(&mut self.cases) {
+            Some(plain) if self.is_large() => {
+                let at = usize::try_from(number).unwrap_or(usize::MAX);
+                if self.plain.len() <= at {
+                    self.plain.resize(at + 1, None);
+                }
+                if let Some(slot) = self.plain.get_mut(at) {
+                    *slot = Some(plain);
+                }
+            }
+            _ => {
+                self.cells.insert(number, cell);
+            }
+        }
+    }
+
+    fn is_large(&self) -> bool {
+        self.counts.cells > CELLS_FULL
+    }
+
+    /// The report.
+    pub fn finish(mut self) -> Report {
+        self.close_cell();
+        let compared = self.compare();
+        let allowed = |cell: CellNumber| self.matrix.allow_failure(cell);
+        let conclusion = self.conclude(&compared, &allowed);
+        let mut findings = findings::changes(&self, &compared);
+        findings.extend(others::findings(&self));
+        findings.truncate(FINDINGS_MOST);
+        let cells = self.cell_reports(&compared);
+        let ended = self.run.ended_ms.unwrap_or(self.now_ms);
+        let seconds = seconds(ended.saturating_sub(self.run.submitted_ms), 1000);
+        let mut report = Report {
+            version: 1,
+            run: self.run.run.to_string(),
+            name: self.matrix.name().to_owned(),
+            state: self.run.state.name().to_owned(),
+            conclusion,
+            sentence: String::new(),
+            counts: self.counts,
+            seconds,
+            axes: self.axes(),
+            compare: self.matrix.compare().map(|compare| ReportCompare {
+                axis: compare.axis.clone(),
+                baseline: match &compare.baseline {
+                    Baseline::Value(value) => value.clone(),
+                    Baseline::Previous => "previous".into(),
+                },
+            }),
+            cells,
+            findings,
+        };
+        report.sentence = sentence::of(&report, &compared, &allowed);
+        report
+    }
+
+    fn axes(&self) -> Vec<ReportAxis> {
+        let axes = self.matrix.axes().iter();
+        axes.map(|axis| ReportAxis {
+            name: axis.name.clone(),
+            values: axis.all().map(str::to_owned).collect(),
+            ordered: axis.ordered,
+        })
+        .collect()
+    }
+
+    /// What the run comes to. Cells that are allowed to fail do not count.
+    fn conclude(
+        &self,
+        compared: &compare::Compared,
+        allowed: &dyn Fn(CellNumber) -> bool,
+    ) -> Conclusion {
+        let any = |wanted: Comparison| {
+            compared
+                .cells
+                .iter()
+                .any(|(cell, c)| c.result == wanted && !allowed(*cell))
+        };
+        let any_verdict = |wanted: Verdict| {
+            self.cells
+                .iter()
+                .any(|(cell, c)| c.verdict == wanted && !allowed(*cell))
+        };
+        let (untold, comparing) = (self.has_untold(allowed), self.matrix.compare().is_some());
+        match self.run.state {
+            RunState::Cancelled => Conclusion::Cancelled,
+            _ if comparing && any(Comparison::Regressed) => Conclusion::Regressed,
+            _ if !comparing && any_verdict(Verdict::Failed) => Conclusion::Failed,
+            _ if untold || any_verdict(Verdict::Unresolved) => Conclusion::Unresolved,
+            _ if comparing && any(Comparison::Unresolved) => Conclusion::Unresolved,
+            _ => Conclusion::Passed,
+        }
+    }
+
+    /// Whether a cell that must not fail has no attempt that ended.
+    fn has_untold(&self, allowed: &dyn Fn(CellNumber) -> bool) -> bool {
+        let told = self.cells.len() + self.plain.iter().flatten().count();
+        let untold = self
+            .counts
+            .cells
+            .saturating_sub(u64::try_from(told).unwrap_or(u64::MAX));
+        // Only small runs are looked at cell by cell: in a large one, one cell without an attempt is enough.
+        untold > 0
+            && (self.is_large()
+                || (0..self.counts.cells).any(|c| !self.cells.contains_key(&c) && !allowed(c)))
+    }
+
+    fn cell_reports(&mut self, compared: &compare::Compared) -> Vec<CellReport> {
+        let numbers: Vec<CellNumber> = if self.is_large() {
+            self.cells.keys().copied().take(CELLS_LISTED_MOST).collect()
+        } else {
+            (0..self.counts.cells).collect()
+        };
+        numbers
+            .into_iter()
+            .map(|number| self.cell_report(number, compared))
+            .collect()
+    }
+
+    fn cell_report(&mut self, number: CellNumber, compared: &compare::Compared) -> CellReport {
+        let attempts = self
+            .cells
+            .get_mut(&number)
+            .map(|cell| std::mem::take(&mut cell.attempts));
+        let cell = self.cells.get(&number);
+        let names = |ids: &[CaseId]| {
+            ids.iter()
+                .map(|id| self.cases.name(*id).to_owned())
+                .collect()
+        };
+        let comparison = compared
+            .cells
+            .get(&number)
+            .map(|comparison| CellComparison {
+                baseline: comparison.baseline.clone(),
+                result: comparison.result,
+                regressed: names(&comparison.regressed),
+                fixed: names(&comparison.fixed),
+            });
+        CellReport {
+            cell: number,
+            axes: self.values(number),
+            verdict: cell.map_or(Verdict::Unresolved, |cell| cell.verdict),
+            allowed_failure: self.matrix.allow_failure(number),
+            comparison,
+            cases: cell.map_or_else(CaseCounts::default, |cell| cell.counts(&self.cases)),
+            failing: cell.map_or_else(Vec::new, |cell| names(&cell.failing)),
+            flaky: cell.map_or_else(Vec::new, |cell| names(&cell.flaky)),
+            attempts: attempts.unwrap_or_default(),
+        }
+    }
+
+    /// A cell's axis values.
+    fn values(&self, cell: CellNumber) -> BTreeMap<String, String> {
+        let values = self.matrix.cells().values(cell).unwrap_or_default();
+        values
+            .into_iter()
+            .map(|(axis, value)| (axis.to_owned(), value.to_owned()))
+            .collect()
+    }
+}
+
+/// So many parts of a second as seconds.
+fn seconds(count: u64, parts: u32) -> f64 {
+    std::time::Duration::from_nanos(count.saturating_mul(1_000_000_000 / u64::from(parts.max(1))))
+        .as_secs_f64()
+}

@@ -1,0 +1,227 @@
+//! What changed against the baseline, as findings: regressions and fixes. May not: decide what changed.
+
+use std::collections::BTreeMap;
+
+use regatta_model::CellNumber;
+use regatta_model::report::{Finding, FindingKind};
+
+use super::Builder;
+use super::case::CaseId;
+use super::compare::Compared;
+use super::series::{self, Change, Direction};
+
+/// Most case names of one finding.
+const CASES_MOST: usize = 10_000;
+
+/// Most cells whose attempts are counted for a finding's confidence.
+const CELLS_COUNTED_MOST: usize = 1000;
+
+/// Regressions, the earliest value first, then fixes; those of cells that are allowed to fail last.
+pub(super) fn changes(builder: &Builder<'_>, compared: &Compared) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut allowed = Vec::new();
+    let regressions = series::changes(builder, compared, Direction::Regressed);
+    let mut firsts: BTreeMap<String, usize> = BTreeMap::new();
+    for change in &regressions {
+        let tolerated = change
+            .cells
+            .iter()
+            .all(|cell| builder.matrix.allow_failure(*cell));
+        let earlier = firsts.len();
+        let nth = *firsts.entry(change.first.clone()).or_insert(earlier);
+        let finding = regression(builder, change, nth > 0, tolerated);
+        if tolerated {
+            allowed.push(finding);
+        } else {
+            findings.push(finding);
+        }
+    }
+    findings.append(&mut allowed);
+    let fixes = series::changes(builder, compared, Direction::Fixed);
+    findings.extend(fixes.iter().map(|change| fix(builder, change)));
+    findings
+}
+
+fn regression(builder: &Builder<'_>, change: &Change, more: bool, tolerated: bool) -> Finding {
+    let axis = axis(builder);
+    let what = match (change.cases.len(), more) {
+        (0, _) => builder.matrix.name().to_owned(),
+        (1, _) => name(builder, change.cases.first()),
+        (count, false) => format!("{count} tests of {}", builder.matrix.name()),
+        (count, true) => format!("{count} more tests of {}", builder.matrix.name()),
+    };
+    let (first, last) = (&change.first, &change.last);
+    let scope = scope(builder, &change.origins);
+    let tolerated = if tolerated {
+        " (its cells are allowed to fail)"
+    } else {
+        ""
+    };
+    let text = format!(
+        "{} {first} broke {what}{scope}; last good: {last}{tolerated}",
+        capital(axis)
+    );
+    finding(builder, FindingKind::Regression, change, text)
+}
+
+fn fix(builder: &Builder<'_>, change: &Change) -> Finding {
+    let axis = axis(builder);
+    let what = match change.cases.len() {
+        0 => builder.matrix.name().to_owned(),
+        1 => name(builder, change.cases.first()),
+        count => format!("{count} tests of {}", builder.matrix.name()),
+    };
+    let scope = scope(builder, &change.origins);
+    let fails = if change.cases.len() > 1 {
+        "fail"
+    } else {
+        "fails"
+    };
+    let (first, last) = (&change.first, &change.last);
+    let text = format!(
+        "{} {first} mended {what}{scope}, which {fails} with {last}",
+        capital(axis)
+    );
+    // Its fields name the good side only: nothing is bad from here on.
+    let last_good = Some(change.first.clone());
+    Finding {
+        first_bad: None,
+        last_good,
+        excerpt: String::new(),
+        ..finding(builder, FindingKind::Fix, change, text)
+    }
+}
+
+fn finding(builder: &Builder<'_>, kind: FindingKind, change: &Change, text: String) -> Finding {
+    let names: Vec<String> = change
+        .cases
+        .iter()
+        .take(CASES_MOST)
+        .map(|case| builder.cases.name(*case).to_owned())
+        .collect();
+    let case = if names.len() == 1 {
+        names.first().cloned()
+    } else {
+        None
+    };
+    Finding {
+        kind,
+        case,
+        cases: names,
+        axis: Some(axis(builder).to_owned()),
+        last_good: Some(change.last.clone()),
+        first_bad: Some(change.first.clone()),
+        cells: change.cells.iter().copied().collect(),
+        host: None,
+        confidence: confidence(builder, change, kind),
+        text,
+        excerpt: excerpt(builder, &change.origins, &change.cases),
+    }
+}
+
+/// How sure a change is, from how many attempts show it: each attempt of the cells with the change that shows it, and
+/// each attempt of the cells before it that shows the contrary, halves the doubt. Two and two make .94; never
+/// above .99. (The place of the probability that the sequential test will give.)
+fn confidence(builder: &Builder<'_>, change: &Change, kind: FindingKind) -> f64 {
+    let tally = |cells: &mut dyn Iterator<Item = &CellNumber>| {
+        cells
+            .take(CELLS_COUNTED_MOST)
+            .fold((0_u32, 0_u32), |(passes, failures), cell| {
+                let (more_passes, more_failures) = builder.tally(*cell);
+                (
+                    passes.saturating_add(more_passes),
+                    failures.saturating_add(more_failures),
+                )
+            })
+    };
+    let (passes_with, failures_with) = tally(&mut change.cells.iter());
+    let (passes_before, failures_before) = tally(&mut change.before.iter());
+    let evidence = match kind {
+        FindingKind::Fix => passes_with.saturating_add(failures_before),
+        _ => failures_with.saturating_add(passes_before),
+    };
+    let doubt = 0.5_f64.powi(i32::try_from(evidence.min(60)).unwrap_or(60));
+    ((1.0 - doubt).min(0.99) * 100.0).round() / 100.0
+}
+
+/// The message that most of the cases share, or what is told of the attempt as a whole.
+pub(super) fn excerpt(builder: &Builder<'_>, cells: &[CellNumber], cases: &[CaseId]) -> String {
+    let mut counts: BTreeMap<&str, (usize, CaseId)> = BTreeMap::new();
+    let mut details = "";
+    for cell in cells
+        .iter()
+        .take(CELLS_COUNTED_MOST)
+        .filter_map(|cell| builder.cells.get(cell))
+    {
+        for case in cases {
+            if let Some(message) = cell.messages.get(case) {
+                counts.entry(message).or_insert((0, *case)).0 += 1;
+            }
+        }
+        if details.is_empty() {
+            details = &cell.detail;
+        }
+    }
+    let distinct = counts.len();
+    // Of equally frequent ones the first by text, so that the same attempts give the same report.
+    let most = counts
+        .into_iter()
+        .max_by(|a, b| a.1.0.cmp(&b.1.0).then(b.0.cmp(a.0)));
+    let Some((message, (_, case))) = most else {
+        return details.to_owned();
+    };
+    let others = match distinct - 1 {
+        0 => String::new(),
+        1 => "\n(and another message)".into(),
+        others => format!("\n(and {others} other messages)"),
+    };
+    format!("{}: {message}{others}", builder.cases.name(case))
+}
+
+/// Which of several lines show a change, where not all of them do: the values that all its first cells share and that
+/// set them apart.
+fn scope(builder: &Builder<'_>, origins: &[CellNumber]) -> String {
+    let mut shared: Option<BTreeMap<String, String>> = None;
+    for cell in origins {
+        let values = builder.values(*cell);
+        match &mut shared {
+            None => shared = Some(values),
+            Some(shared) => shared.retain(|axis, value| values.get(axis) == Some(value)),
+        }
+    }
+    let compared = axis(builder);
+    let apart: Vec<String> = shared
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|(axis, _)| axis != compared)
+        .filter(|(name, _)| {
+            let axis = builder.matrix.axes().iter().find(|axis| axis.name == *name);
+            axis.is_some_and(|axis| axis.all().nth(1).is_some())
+        })
+        .map(|(axis, value)| format!("{axis} {value}"))
+        .collect();
+    if apart.is_empty() {
+        String::new()
+    } else {
+        format!(" with {}", apart.join(", "))
+    }
+}
+
+fn name(builder: &Builder<'_>, case: Option<&CaseId>) -> String {
+    case.map(|case| builder.cases.name(*case).to_owned())
+        .unwrap_or_default()
+}
+
+fn axis<'a>(builder: &'a Builder<'_>) -> &'a str {
+    builder
+        .matrix
+        .compare()
+        .map_or("", |compare| compare.axis.as_str())
+}
+
+/// With a capital letter at the front.
+pub(super) fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    let first = chars.next().map(char::to_uppercase);
+    first.into_iter().flatten().chain(chars).collect()
+}

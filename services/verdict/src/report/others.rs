@@ -1,0 +1,202 @@
+//! Findings that compare nothing: what could not be tested, what both passes and fails, and what hosts did. May not: count
+//! any of it against a version.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use regatta_model::report::{Finding, FindingKind, Verdict};
+use regatta_model::{CellNumber, Outcome};
+
+use super::case::CaseId;
+use super::findings::{capital, excerpt};
+use super::{AttemptRow, Builder};
+
+/// Most findings of flaky cases; what more there is, the last one says.
+const FLAKY_MOST: usize = 50;
+
+/// Most cells that a finding lists.
+const CELLS_MOST: usize = 10_000;
+
+/// What a host did wrong in a run.
+#[derive(Default)]
+pub(super) struct HostFaults {
+    /// How often which outcome.
+    outcomes: BTreeMap<&'static str, u64>,
+    cells: BTreeSet<CellNumber>,
+    detail: String,
+}
+
+impl HostFaults {
+    pub(super) fn add(&mut self, row: &AttemptRow) {
+        *self.outcomes.entry(row.outcome.name()).or_default() += 1;
+        if self.cells.len() < CELLS_MOST {
+            self.cells.insert(row.cell);
+        }
+        if self.detail.is_empty() {
+            self.detail.clone_from(&row.detail);
+        }
+    }
+}
+
+/// All of them: first what kept cells from being tested, then what is flaky, then hosts.
+pub(super) fn findings(builder: &Builder<'_>) -> Vec<Finding> {
+    let mut findings = untested(builder);
+    findings.extend(flaky(builder));
+    findings.extend(hosts(builder));
+    findings
+}
+
+/// A finding that names nothing but its kind and cells.
+fn plain(kind: FindingKind, cells: impl IntoIterator<Item = CellNumber>, text: String) -> Finding {
+    Finding {
+        kind,
+        case: None,
+        cases: Vec::new(),
+        axis: None,
+        last_good: None,
+        first_bad: None,
+        cells: cells.into_iter().take(CELLS_MOST).collect(),
+        host: None,
+        confidence: 1.0,
+        text,
+        excerpt: String::new(),
+    }
+}
+
+/// Set-ups and images that failed: once for all their cells.
+fn untested(builder: &Builder<'_>) -> Vec<Finding> {
+    let mut groups: BTreeMap<(Outcome, &str), Vec<CellNumber>> = BTreeMap::new();
+    for (number, cell) in &builder.cells {
+        if let Some((outcome, detail)) = &cell.untested {
+            groups.entry((*outcome, detail)).or_default().push(*number);
+        }
+    }
+    let mut findings: Vec<Finding> = groups
+        .into_iter()
+        .map(|((outcome, detail), cells)| {
+            let what = if outcome == Outcome::SetupFailed {
+                "set-up"
+            } else {
+                "image"
+            };
+            let which = which_cells(builder, &cells);
+            let text = format!("The {what} of {which} failed: nothing of it was tested");
+            let text = if cells.len() == 1 {
+                text
+            } else {
+                text.replace("of it was", "of them was")
+            };
+            let excerpt = detail.to_owned();
+            Finding {
+                excerpt,
+                ..plain(FindingKind::Platform, cells, text)
+            }
+        })
+        .collect();
+    findings.sort_by(|a, b| {
+        b.cells
+            .len()
+            .cmp(&a.cells.len())
+            .then(a.cells.cmp(&b.cells))
+    });
+    findings
+}
+
+/// How many cells, and what they have in common.
+fn which_cells(builder: &Builder<'_>, cells: &[CellNumber]) -> String {
+    let mut shared: Option<BTreeMap<String, String>> = None;
+    for cell in cells {
+        let values = builder.values(*cell);
+        match &mut shared {
+            None => shared = Some(values),
+            Some(shared) => shared.retain(|axis, value| values.get(axis) == Some(value)),
+        }
+    }
+    let shared: Vec<String> = shared
+        .unwrap_or_default()
+        .iter()
+        .map(|(axis, value)| format!("{axis} {value}"))
+        .collect();
+    let shared = shared.join(", ");
+    match (cells.len(), shared.is_empty()) {
+        (1, true) => "the only cell".into(),
+        (1, false) => shared,
+        (count, true) => format!("{count} cells"),
+        (count, false) => format!("{count} cells ({shared})"),
+    }
+}
+
+/// Cases, and cells without a case that says so, that both passed and failed.
+fn flaky(builder: &Builder<'_>) -> Vec<Finding> {
+    let mut by_case: BTreeMap<CaseId, Vec<CellNumber>> = BTreeMap::new();
+    let mut whole: Vec<CellNumber> = Vec::new();
+    for (number, cell) in &builder.cells {
+        for case in &cell.flaky {
+            by_case.entry(*case).or_default().push(*number);
+        }
+        if cell.flaky.is_empty() && cell.verdict == Verdict::Flaky {
+            whole.push(*number);
+        }
+    }
+    let mut by_case: Vec<(CaseId, Vec<CellNumber>)> = by_case.into_iter().collect();
+    let name = |case: CaseId| builder.cases.name(case);
+    by_case.sort_by(|a, b| {
+        b.1.len()
+            .cmp(&a.1.len())
+            .then_with(|| name(a.0).cmp(name(b.0)))
+    });
+    let further = by_case.len().saturating_sub(FLAKY_MOST);
+    let mut findings: Vec<Finding> = Vec::new();
+    for (case, cells) in by_case.into_iter().take(FLAKY_MOST) {
+        let which = which_cells(builder, &cells);
+        let text = format!("{} both passed and failed in {which}", name(case));
+        let excerpt = excerpt(builder, &cells, &[case]);
+        let case = Some(name(case).to_owned());
+        findings.push(Finding {
+            case,
+            excerpt,
+            ..plain(FindingKind::Flaky, cells, text)
+        });
+    }
+    if further > 0 {
+        let text = format!("{further} further cases both passed and failed");
+        findings.push(plain(FindingKind::Flaky, [], text));
+    }
+    if !whole.is_empty() {
+        let which = which_cells(builder, &whole);
+        let text = format!(
+            "{} both passed and failed, without a case that tells why",
+            capital(&which)
+        );
+        let excerpt = excerpt(builder, &whole, &[]);
+        findings.push(Finding {
+            excerpt,
+            ..plain(FindingKind::Flaky, whole, text)
+        });
+    }
+    findings
+}
+
+/// What hosts did, the one with most faults first.
+fn hosts(builder: &Builder<'_>) -> Vec<Finding> {
+    let mut hosts: Vec<_> = builder.hosts.iter().collect();
+    let sum = |faults: &HostFaults| faults.outcomes.values().sum::<u64>();
+    hosts.sort_by(|a, b| sum(b.1).cmp(&sum(a.1)).then(a.0.cmp(b.0)));
+    hosts
+        .into_iter()
+        .map(|(host, faults)| {
+            let outcomes: Vec<String> =
+                faults.outcomes.iter().map(|(name, count)| format!("{count} × {name}")).collect();
+            let outcomes = outcomes.join(", ");
+            let count = sum(faults);
+            let attempts = if count == 1 { "attempt" } else { "attempts" };
+            let text = format!(
+                "{count} {attempts} on host {host} count for nothing, by its own or the platform's fault ({outcomes})"
+            );
+            Finding {
+                host: Some(host.to_string()),
+                excerpt: faults.detail.clone(),
+                ..plain(FindingKind::Host, faults.cells.iter().copied(), text)
+            }
+        })
+        .collect()
+}
