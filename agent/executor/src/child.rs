@@ -1,0 +1,399 @@
+//! A container's first process: carries out its steps, starts the program, then is its init: reaps
+//! what is left behind, passes signals on, and reports the program's end. May not: return to
+//! the zygote's code, nor touch anything but what its order names.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag};
+use nix::libc;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::unistd::{chdir, fchdir, sethostname, setsid};
+
+use crate::order::{Order, Report};
+use crate::steps::{Attributes, SLOTS_MOST, Slot, Source, Step};
+use crate::sys::process::{CloneFlags, ORDER_SIGNAL, Side};
+use crate::sys::{files, mount, process};
+use crate::{capabilities, seccomp, target};
+
+/// The exit status of a program's process that never became the program.
+const NEVER_STARTED: i32 = 127;
+/// The capabilities that init keeps once the program runs: to signal it, whoever it became.
+const INIT_CAPABILITIES: u64 = 1 << 5;
+/// Where the zygote keeps `/dev/null` and an empty directory, to hide files and directories.
+const EMPTY_FILE: &CStr = c"/t/dev/null";
+const EMPTY_DIRECTORY: &CStr = c"/t/empty";
+
+type Result<T> = std::result::Result<T, Errno>;
+
+/// The descriptors that steps name.
+pub(crate) struct Table(Vec<Option<OwnedFd>>);
+
+impl Table {
+    pub(crate) fn new(received: Vec<OwnedFd>) -> Self {
+        Self(received.into_iter().map(Some).collect())
+    }
+
+    pub(crate) fn get(&self, slot: Slot) -> Result<BorrowedFd<'_>> {
+        match self.0.get(usize::from(slot.0)) {
+            Some(Some(fd)) => Ok(fd.as_fd()),
+            _ => Err(Errno::EBADF),
+        }
+    }
+
+    fn optional(&self, slot: Option<Slot>) -> Result<Option<BorrowedFd<'_>>> {
+        slot.map(|slot| self.get(slot)).transpose()
+    }
+
+    fn put(&mut self, slot: Slot, fd: OwnedFd) -> Result<()> {
+        if slot.0 >= SLOTS_MOST {
+            return Err(Errno::EMFILE);
+        }
+        while self.0.len() <= usize::from(slot.0) {
+            self.0.push(None);
+        }
+        if let Some(place) = self.0.get_mut(usize::from(slot.0)) {
+            *place = Some(fd);
+        }
+        Ok(())
+    }
+}
+
+/// Becomes the container.
+pub(crate) fn run(order: &Order, mut table: Table) -> ! {
+    let Ok(report) = table
+        .get(order.report)
+        .and_then(|fd| fd.try_clone_to_owned().map_err(|_| Errno::EMFILE))
+    else {
+        process::exit(NEVER_STARTED)
+    };
+    for (place, step) in order.setup.iter().enumerate() {
+        if let Err(errno) = carry_out(step, &mut table) {
+            fail(&report, place, errno);
+        }
+    }
+    // Whoever cannot be heard has no executor, and should not be.
+    if tell(&report, Report::Ready).is_err() {
+        process::exit(NEVER_STARTED);
+    }
+    let flags = CloneFlags {
+        wait: true,
+        ..CloneFlags::default()
+    };
+    match process::clone(flags, None) {
+        Err(errno) => fail(&report, order.setup.len(), errno),
+        Ok(Side::Child) => {
+            for (place, step) in order.program.iter().enumerate() {
+                if let Err(errno) = carry_out(step, &mut table) {
+                    fail(&report, order.setup.len() + place, errno);
+                }
+            }
+            process::exit(NEVER_STARTED)
+        }
+        Ok(Side::Parent { pid, .. }) => {
+            // The report of a failure, if there was one, is already in the pipe, before this.
+            let at = process::monotonic_ns();
+            drop(table);
+            let _gone = tell(&report, Report::Started { at });
+            init(&report, pid)
+        }
+    }
+}
+
+fn tell(report: &OwnedFd, what: Report) -> Result<()> {
+    nix::unistd::write(report, &what.encode()).map(drop)
+}
+
+fn fail(report: &OwnedFd, place: usize, errno: Errno) -> ! {
+    let step = u32::try_from(place).unwrap_or(u32::MAX);
+    let _gone = tell(
+        report,
+        Report::Failed {
+            step,
+            errno: errno_number(errno),
+        },
+    );
+    process::exit(NEVER_STARTED)
+}
+
+/// The number of an error.
+pub(crate) fn errno_number(errno: Errno) -> i32 {
+    std::io::Error::from(errno).raw_os_error().unwrap_or(0)
+}
+
+/// Init's life: ends with the program, and all that is left in the container with it.
+fn init(report: &OwnedFd, program: i32) -> ! {
+    let _kept = capabilities::set(INIT_CAPABILITIES);
+    loop {
+        let Ok(taken) = process::wait_signal() else {
+            continue;
+        };
+        match taken.signal {
+            libc::SIGCHLD => reap(report, program),
+            ORDER_SIGNAL => pass_on(program, taken.value),
+            signal => pass_on(program, signal),
+        }
+    }
+}
+
+fn pass_on(program: i32, signal: i32) {
+    // A number that is no signal does nothing, nor does one to a program that is gone.
+    let _gone = process::kill(program, signal);
+}
+
+fn reap(report: &OwnedFd, program: i32) {
+    while let Ok(Some((pid, status))) = process::reap_any() {
+        if pid == program {
+            let _gone = tell(
+                report,
+                Report::Ended {
+                    status,
+                    at: process::monotonic_ns(),
+                },
+            );
+            process::exit(0)
+        }
+    }
+}
+
+/// Does one step.
+fn carry_out(step: &Step, table: &mut Table) -> Result<()> {
+    match step {
+        Step::JoinCgroup { tasks } => nix::unistd::write(table.get(*tasks)?, b"0").map(drop),
+        Step::NewCgroupNamespace => process::unshare(libc::CLONE_NEWCGROUP),
+        Step::FileOwner { uid, gid } => process::set_file_owner(*uid, *gid),
+        Step::AttachTree { tree, users, at } => {
+            let tree = table.get(*tree)?;
+            mount::set_attributes(tree, 0, table.optional(*users)?)?;
+            mount::attach_at(tree, AT_FDCWD, &text(at)?)
+        }
+        Step::Overlay { from, options, at } => overlay(from, options, at),
+        Step::OpenRoot { at, into } => {
+            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+            let root = nix::fcntl::open(at.as_str(), flags, Mode::empty())?;
+            table.put(*into, root)
+        }
+        Step::Mount {
+            source,
+            root,
+            target,
+            directory,
+            attributes,
+            users,
+            keep,
+            ..
+        } => {
+            let at = target::make(table.get(*root)?, target, *directory)?;
+            let tree = source_tree(source, table, *attributes, *users)?;
+            mount::attach(tree.get(table)?, at.as_fd())?;
+            match (keep, tree) {
+                (Some(keep), Tree::Own(tree)) => table.put(*keep, tree),
+                _ => Ok(()),
+            }
+        }
+        Step::Mask { inside, path } => present(mask(table.get(*inside)?, &text(path)?)),
+        Step::ReadOnly { inside, path } => present(read_only(table.get(*inside)?, &text(path)?)),
+        Step::LoopbackUp => process::loopback_up(),
+        Step::Sysctl {
+            inside,
+            path,
+            value,
+        } => present(write_file(table.get(*inside)?, path, value)),
+        Step::OomScore { inside, score } => write_file(
+            table.get(*inside)?,
+            "self/oom_score_adj",
+            &score.to_string(),
+        ),
+        Step::Hostname(name) => sethostname(name),
+        Step::Pivot { root } => {
+            fchdir(table.get(*root)?)?;
+            files::pivot_here()
+        }
+        Step::EnterUsers { users } => process::enter(table.get(*users)?, libc::CLONE_NEWUSER),
+        other => become_program(other, table),
+    }
+}
+
+/// The steps that concern the process itself rather than what it sees.
+fn become_program(step: &Step, table: &Table) -> Result<()> {
+    match step {
+        Step::Become { uid, gid, groups } => {
+            process::set_groups(groups)?;
+            process::set_group(*gid)?;
+            process::set_user(*uid)
+        }
+        Step::MakeDirectory(path) => target::make_directories(path),
+        Step::NewKeyring => process::new_keyring(),
+        Step::BoundCapabilities(mask) => capabilities::bound(*mask),
+        Step::HoldCapabilities(mask) => capabilities::set(*mask),
+        Step::DieWithExecutor => {
+            process::control(libc::PR_SET_DUMPABLE, 0)?;
+            process::die_with_parent()
+        }
+        Step::NoNewPrivileges => process::control(libc::PR_SET_NO_NEW_PRIVS, 1),
+        Step::LimitFiles { soft, hard } => setrlimit(Resource::RLIMIT_NOFILE, *soft, *hard),
+        Step::NoCoreFiles => setrlimit(Resource::RLIMIT_CORE, 0, 0),
+        Step::NewSession => setsid().map(drop),
+        Step::Umask(mask) => {
+            nix::sys::stat::umask(Mode::from_bits_truncate(*mask));
+            Ok(())
+        }
+        Step::Standard { out, err } => {
+            let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+            let null = nix::fcntl::open("/dev/null", flags, Mode::empty())?;
+            files::duplicate_to(null.as_fd(), 0)?;
+            files::duplicate_to(table.get(*out)?, 1)?;
+            files::duplicate_to(table.get(*err)?, 2)
+        }
+        Step::ChangeDirectory(path) => chdir(path.as_str()),
+        Step::DefaultSignals => process::default_signals(),
+        Step::CloseDescriptors => files::close_from_at_exec(3),
+        Step::Filter => process::load_filter(seccomp::filter()),
+        Step::Execute {
+            candidates,
+            argv,
+            env,
+        } => Err(execute(candidates, argv, env)?),
+        // Every other step is carried out by our caller.
+        _ => Err(Errno::ENOSYS),
+    }
+}
+
+fn text(path: &str) -> Result<CString> {
+    CString::new(path).map_err(|_| Errno::EINVAL)
+}
+
+/// What this kernel does not have needs no hiding.
+fn present(done: Result<()>) -> Result<()> {
+    match done {
+        Err(Errno::ENOENT) => Ok(()),
+        other => other,
+    }
+}
+
+/// A mount that is to be attached: one of the table, or a new one.
+enum Tree {
+    Slot(Slot),
+    Own(OwnedFd),
+}
+
+impl Tree {
+    fn get<'a>(&'a self, table: &'a Table) -> Result<BorrowedFd<'a>> {
+        match self {
+            Self::Slot(slot) => table.get(*slot),
+            Self::Own(tree) => Ok(tree.as_fd()),
+        }
+    }
+}
+
+fn source_tree(
+    source: &Source,
+    table: &Table,
+    attributes: Attributes,
+    users: Option<Slot>,
+) -> Result<Tree> {
+    let bits = bits(attributes);
+    let tree = match source {
+        Source::New { kind, options } => {
+            let mut texts = Vec::with_capacity(options.len());
+            for (name, value) in options {
+                texts.push((text(name)?, value.as_deref().map(text).transpose()?));
+            }
+            let options: Vec<_> = texts
+                .iter()
+                .map(|(name, value)| (name.as_c_str(), value.as_deref()))
+                .collect();
+            return mount::new_file_system(&text(kind)?, &options, bits).map(Tree::Own);
+        }
+        Source::Tree(slot) => Tree::Slot(*slot),
+        Source::Path(path) => Tree::Own(mount::clone_tree(AT_FDCWD, &text(path)?)?),
+    };
+    mount::set_attributes(tree.get(table)?, bits, table.optional(users)?)?;
+    Ok(tree)
+}
+
+fn bits(attributes: Attributes) -> u64 {
+    [
+        (attributes.read_only, mount::RDONLY),
+        (attributes.no_suid, mount::NOSUID),
+        (attributes.no_devices, mount::NODEV),
+        (attributes.no_exec, mount::NOEXEC),
+    ]
+    .iter()
+    .filter(|(chosen, _)| *chosen)
+    .fold(0, |all, (_, bit)| all | bit)
+}
+
+fn overlay(from: &str, options: &str, at: &str) -> Result<()> {
+    // mount(2) cuts what is longer without a word.
+    if options.len() >= crate::plan::OPTIONS_MOST {
+        return Err(Errno::E2BIG);
+    }
+    chdir(from)?;
+    let flags = nix::mount::MsFlags::MS_NODEV;
+    nix::mount::mount(Some("overlay"), at, Some("overlay"), flags, Some(options))?;
+    chdir("/")
+}
+
+/// Opens a path of a kernel file system that we mounted ourselves: nothing in it leads elsewhere.
+fn inside(mount: BorrowedFd<'_>, path: &CStr, flags: i32) -> Result<OwnedFd> {
+    files::open_in_root(mount, path, flags, 0)
+}
+
+fn mask(mount: BorrowedFd<'_>, path: &CStr) -> Result<()> {
+    let at = inside(mount, path, libc::O_PATH)?;
+    let kind = SFlag::from_bits_truncate(fstat(&at)?.st_mode) & SFlag::S_IFMT;
+    let empty = if kind == SFlag::S_IFDIR {
+        EMPTY_DIRECTORY
+    } else {
+        EMPTY_FILE
+    };
+    let tree = mount::clone_tree(AT_FDCWD, empty)?;
+    mount::set_attributes(tree.as_fd(), mount::RDONLY, None)?;
+    mount::attach(tree.as_fd(), at.as_fd())
+}
+
+fn read_only(mount: BorrowedFd<'_>, path: &CStr) -> Result<()> {
+    let at = inside(mount, path, libc::O_PATH)?;
+    let tree = mount::clone_tree(at.as_fd(), c"")?;
+    mount::set_attributes(tree.as_fd(), mount::RDONLY, None)?;
+    mount::attach(tree.as_fd(), at.as_fd())
+}
+
+fn write_file(mount: BorrowedFd<'_>, path: &str, value: &str) -> Result<()> {
+    let file = inside(mount, &text(path)?, libc::O_WRONLY)?;
+    nix::unistd::write(&file, value.as_bytes()).map(drop)
+}
+
+/// Tries each candidate; the error is the one that says most.
+fn execute(candidates: &[String], argv: &[String], env: &[String]) -> Result<Errno> {
+    let argv = argv
+        .iter()
+        .map(|one| text(one))
+        .collect::<Result<Vec<_>>>()?;
+    let env = env
+        .iter()
+        .map(|one| text(one))
+        .collect::<Result<Vec<_>>>()?;
+    let argv = pointers(&argv);
+    let env = pointers(&env);
+    let mut worst = Errno::ENOENT;
+    for candidate in candidates {
+        match process::execute(&text(candidate)?, &argv, &env) {
+            Errno::ENOENT | Errno::ENOTDIR => {}
+            Errno::EACCES => worst = Errno::EACCES,
+            other => return Ok(other),
+        }
+    }
+    Ok(worst)
+}
+
+fn pointers(texts: &[CString]) -> Vec<*const libc::c_char> {
+    texts
+        .iter()
+        .map(|text| text.as_ptr())
+        .chain([std::ptr::null()])
+        .collect()
+}
