@@ -6,7 +6,19 @@ use serde::{Deserialize, Serialize};
 use crate::Digest;
 
 /// How a case ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum CaseStatus {
     /// It passed.
@@ -29,7 +41,7 @@ impl CaseStatus {
 }
 
 /// A case that did not simply pass.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct CaseException {
     /// Index into the names of the case set.
     pub index: u32,
@@ -48,7 +60,7 @@ pub const MESSAGES_MOST: usize = 500;
 
 /// The results of one attempt. The names are the same for most attempts of a run, so they stand apart
 /// and are stored once per distinct set.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Results {
     /// Names of all cases, sorted, each once; a duplicate within one attempt got `#2`, ...
     pub names: Vec<String>,

@@ -92,7 +92,7 @@ pub struct Mount {
 }
 
 /// What a container may use at most. `None`: no limit of its own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Limits {
     /// Processor time, in thousandths of one processor.
     pub cpu_millis: Option<u64>,

@@ -9,7 +9,7 @@ use crate::Digest;
 use crate::container::{Limits, Network};
 
 /// All that one attempt is made from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct AttemptPlan {
     /// The cell's axis values.
     pub axes: BTreeMap<String, String>,
@@ -34,7 +34,7 @@ pub struct AttemptPlan {
 }
 
 /// Files to copy in: a tar archive, kept as a blob.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct FilePlan {
     /// Digest of the uncompressed tar; its names are relative to `to`.
     pub blob: Digest,
@@ -43,7 +43,7 @@ pub struct FilePlan {
 }
 
 /// A command in a container.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct StepPlan {
     /// What to run.
     pub run: Command,
@@ -60,7 +60,7 @@ pub struct StepPlan {
 }
 
 /// A command as the matrix gives it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(untagged)]
 pub enum Command {
     /// Run by `/bin/sh -ec`.
@@ -80,7 +80,7 @@ impl Command {
 }
 
 /// A volume in a container.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct VolumePlan {
     /// Its name on the host: letters, digits, `-`, `_`, `.`.
     pub name: String,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// A problem, as a client gets it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Problem {
     /// What kind: `about:blank`, or `urn:regatta:` and a word.
     #[serde(rename = "type")]

@@ -8,7 +8,7 @@ use crate::{CellNumber, Digest, RunId};
 
 /// What a client sends to have a matrix run (`POST /api/v1/runs` with `application/vnd.regatta.submission+json`). A
 /// bare matrix is the same with empty pins, which the server then fills from its own store.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Submission {
     /// The matrix as its author wrote it, YAML or JSON.
     pub matrix: String,
@@ -21,7 +21,7 @@ pub struct Submission {
 }
 
 /// What a matrix's references meant at submission: from then on a run depends on digests alone.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Pins {
     /// Rendered `image` text to the digest of the manifest.
     pub images: BTreeMap<String, Digest>,
@@ -30,7 +30,19 @@ pub struct Pins {
 }
 
 /// How far a run is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum RunState {
     /// Accepted; nothing of it was placed yet.
@@ -61,7 +73,7 @@ impl RunState {
 }
 
 /// A run as lists and `status` show it (`GET /api/v1/runs`, `/api/v1/runs/{run}`).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RunSummary {
     /// Its id.
     pub run: RunId,
@@ -79,7 +91,9 @@ pub struct RunSummary {
 }
 
 /// Where a run's cells stand.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
 pub struct Progress {
     /// All cells.
     pub cells: u64,
@@ -94,7 +108,7 @@ pub struct Progress {
 }
 
 /// One event of a run's stream (`GET /api/v1/runs/{run}/events`): `event:` is the kind, `id:` the sequence number.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "event")]
 pub enum RunEvent {
     /// An attempt ended and is recorded.

@@ -26,7 +26,7 @@ pub const SYNC_BYTES_MOST: usize = 16 << 20;
 pub const INLINE_LOG_MOST: usize = 4 << 10;
 
 /// What an agent says.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct SyncRequest {
     /// [`PROTOCOL`].
     pub protocol: u32,
@@ -52,7 +52,7 @@ pub struct SyncRequest {
 }
 
 /// What a host is. Recorded beside outcomes; it enters no identity.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct HostFacts {
     /// Kernel release.
     pub kernel: String,
@@ -71,7 +71,7 @@ pub struct HostFacts {
 }
 
 /// An attempt that an agent holds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Held {
     /// Which.
     pub attempt: AttemptId,
@@ -82,7 +82,7 @@ pub struct Held {
 }
 
 /// How far an attempt on a host is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HeldState {
     /// It waits for a place, its image or its set-up.
@@ -92,7 +92,7 @@ pub enum HeldState {
 }
 
 /// An attempt's end, as its agent tells it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct EndedAttempt {
     /// Which.
     pub attempt: AttemptId,
@@ -134,7 +134,7 @@ pub struct EndedAttempt {
 }
 
 /// Where an attempt's log is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LogPlace {
     /// It wrote nothing.
@@ -149,7 +149,7 @@ pub enum LogPlace {
 }
 
 /// A file that an attempt left.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Artifact {
     /// Relative to the artifacts directory, with `/`; never `..` or absolute.
     pub path: String,
@@ -158,7 +158,7 @@ pub struct Artifact {
 }
 
 /// What the server answers.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct SyncResponse {
     /// Outcomes that are recorded, or that nobody wants: the agent may drop them.
     pub acknowledged: Vec<AttemptId>,
@@ -173,7 +173,7 @@ pub struct SyncResponse {
 }
 
 /// An attempt for a host.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Assignment {
     /// Which.
     pub attempt: AttemptId,
@@ -184,7 +184,7 @@ pub struct Assignment {
 }
 
 /// An attempt that should end.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Stop {
     /// Which.
     pub attempt: AttemptId,
