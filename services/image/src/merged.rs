@@ -2,7 +2,7 @@
 //! opaque directories hide what is below, symbolic links stay inside. May not: write, nor open
 //! anything but directories and plain files.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -207,12 +207,12 @@ impl Found {
         }
     }
 
-    /// What a directory holds, by name.
-    pub fn entries(&self) -> Result<BTreeMap<Vec<u8>, Found>> {
+    /// The names in a directory, sorted, what is hidden below included.
+    pub fn names(&self) -> Result<BTreeSet<Vec<u8>>> {
+        let mut names = BTreeSet::new();
         let Node::Directory(dirs) = &self.node else {
-            return Ok(BTreeMap::new());
+            return Ok(names);
         };
-        let mut names = std::collections::BTreeSet::new();
         for dir in dirs.iter() {
             let fail = |e: Errno| Error::io("list a layer's directory", e);
             for entry in rustix::fs::Dir::read_from(dir).map_err(fail)? {
@@ -222,12 +222,29 @@ impl Found {
                 }
             }
         }
-        let mut entries = BTreeMap::new();
-        for name in names {
+        Ok(names)
+    }
+
+    /// What a directory holds, by name, opened one after the other.
+    pub fn each(&self, mut visit: impl FnMut(&[u8], Found) -> Result<()>) -> Result<()> {
+        let Node::Directory(dirs) = &self.node else {
+            return Ok(());
+        };
+        for name in self.names()? {
             if let Some((node, stat)) = step(dirs, &name)? {
-                entries.insert(name, Found { stat, node });
+                visit(&name, Found { stat, node })?;
             }
         }
+        Ok(())
+    }
+
+    /// What a directory holds, by name.
+    pub fn entries(&self) -> Result<BTreeMap<Vec<u8>, Found>> {
+        let mut entries = BTreeMap::new();
+        self.each(|name, found| {
+            entries.insert(name.to_vec(), found);
+            Ok(())
+        })?;
         Ok(entries)
     }
 }
