@@ -16,6 +16,7 @@ mod sqlite;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use regatta_model::run::RunState;
 use regatta_model::{AttemptId, CellNumber, RunId};
 
 pub use blobs::{BlobKey, BlobStream, Blobs};
@@ -70,6 +71,9 @@ pub trait Store: Send + Sync {
 
     /// A short log as its agent sent it.
     async fn short_log(&self, attempt: &AttemptId) -> Result<Option<Vec<u8>>, Error>;
+
+    /// How many runs are in which state.
+    async fn runs_by_state(&self) -> Result<Vec<(RunState, u64)>, Error>;
 
     /// All hosts, by name.
     async fn hosts(&self) -> Result<Vec<HostRecord>, Error>;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use regatta_model::run::RunState;
 use regatta_model::{AttemptId, CellNumber, Digest, HostName, RunId};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -197,6 +198,10 @@ impl Store for Sqlite {
 
     async fn short_log(&self, attempt: &AttemptId) -> Result<Option<Vec<u8>>, Error> {
         self.read_short_log(attempt).await
+    }
+
+    async fn runs_by_state(&self) -> Result<Vec<(RunState, u64)>, Error> {
+        self.read_runs_by_state().await
     }
 
     async fn hosts(&self) -> Result<Vec<HostRecord>, Error> {

@@ -116,6 +116,8 @@ pub struct Builder<'a> {
     plain: Vec<Option<Plain>>,
     counts: Counts,
     hosts: BTreeMap<HostName, HostFaults>,
+    /// Only some cells are wanted.
+    few: bool,
 }
 
 impl<'a> Builder<'a> {
@@ -136,7 +138,13 @@ impl<'a> Builder<'a> {
                 ..Counts::default()
             },
             hosts: BTreeMap::new(),
+            few: false,
         }
+    }
+
+    /// For [`Self::finish_cells`]: every cell whose attempts come is kept whole, however large the run is.
+    pub fn of_cells(matrix: &'a Matrix, run: &'a RunSummary, now_ms: u64) -> Self {
+        Self { few: true, ..Self::new(matrix, run, now_ms) }
     }
 
     /// Takes an attempt. They come by cell and ordinal; one of a cell that does not exist is passed over.
@@ -192,7 +200,7 @@ impl<'a> Builder<'a> {
     }
 
     fn is_large(&self) -> bool {
-        self.counts.cells > CELLS_FULL
+        !self.few && self.counts.cells > CELLS_FULL
     }
 
     /// The report.
@@ -229,6 +237,14 @@ impl<'a> Builder<'a> {
         };
         report.sentence = sentence::of(&report, &compared, &allowed);
         report
+    }
+
+    /// These cells, of which all attempts and all of their baselines' came.
+    pub fn finish_cells(mut self, cells: &[CellNumber]) -> Vec<CellReport> {
+        self.close_cell();
+        let cells: Vec<CellNumber> = cells.iter().copied().filter(|cell| *cell < self.counts.cells).collect();
+        let compared = self.compare_these(cells.iter().copied());
+        cells.into_iter().map(|cell| self.cell_report(cell, &compared)).collect()
     }
 
     fn axes(&self) -> Vec<ReportAxis> {

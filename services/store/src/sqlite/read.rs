@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use regatta_model::case::CaseException;
-use regatta_model::run::{Progress, RunSummary};
+use regatta_model::run::{Progress, RunState, RunSummary};
 use regatta_model::wire::{Artifact, LogPlace};
 use regatta_model::{AttemptId, CellNumber, Digest, HostName, Incarnation, RunId};
 use serde::Deserialize;
@@ -366,6 +366,17 @@ impl Sqlite {
         .fetch_optional(&self.readers)
         .await
         .map_err(Error::while_doing("read a log"))
+    }
+
+    pub(super) async fn read_runs_by_state(&self) -> Result<Vec<(RunState, u64)>, Error> {
+        let rows: Vec<(i64, i64)> =
+            sqlx::query_as("SELECT state, count(*) FROM runs GROUP BY state ORDER BY state")
+                .fetch_all(&self.readers)
+                .await
+                .map_err(Error::while_doing("count runs"))?;
+        rows.into_iter()
+            .map(|(code, count)| Ok((state(code)?, from_sql(count))))
+            .collect()
     }
 
     pub(super) async fn read_hosts(&self) -> Result<Vec<HostRecord>, Error> {

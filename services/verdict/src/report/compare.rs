@@ -69,17 +69,22 @@ impl Side<'_> {
 
 impl Builder<'_> {
     pub(super) fn compare(&self) -> Compared {
+        if self.matrix.compare().is_none() {
+            Compared::default()
+        } else if self.is_large() {
+            self.compare_these(self.large_candidates())
+        } else {
+            self.compare_these(0..self.matrix.cells().count())
+        }
+    }
+
+    /// Compares these cells with their baselines.
+    pub(super) fn compare_these(&self, cells: impl IntoIterator<Item = CellNumber>) -> Compared {
         let mut compared = Compared::default();
         if self.matrix.compare().is_none() {
             return compared;
         }
-        let count = self.matrix.cells().count();
-        let numbers: Vec<CellNumber> = if self.is_large() {
-            self.large_candidates()
-        } else {
-            (0..count).collect()
-        };
-        for number in numbers {
+        for number in cells {
             if let Some(comparison) = self.compare_cell(number) {
                 compared.cells.insert(number, comparison);
             }

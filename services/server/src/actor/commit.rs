@@ -1,0 +1,243 @@
+//! The end of a turn: everything decided is committed in one transaction, then published. May not: publish before.
+
+use regatta_model::run::RunState;
+use regatta_model::wire::LogPlace;
+use regatta_model::{HostName, RunId};
+use regatta_scheduler::{Health, HostView};
+use regatta_store::{EndedRow, HostRecord, RunHead};
+use tokio::time::{Duration, Instant};
+
+use super::handle::{HostInfo, scheduler_policy};
+use super::{Actor, Turn, wall_ms};
+use crate::limits::COMMIT_AGAIN_AFTER;
+use crate::metrics::{
+    AttemptLabels, HostLabels, Metrics, NO_BLAME, OperationLabel, StateLabel, health_name, level,
+    policy_name,
+};
+use crate::reports;
+
+/// How often gauges are brought up to date at most.
+const GAUGES_EVERY: Duration = Duration::from_millis(200);
+
+/// How often a server that is told to end tries a commit that fails.
+const LAST_TRIES: u32 = 6;
+
+impl Actor {
+    pub(super) async fn end_turn(&mut self) {
+        self.complete_batch();
+        if !self.turn.batch.is_empty() && !self.commit().await {
+            // The server ends without its database: whoever waits hears nothing, and asks again elsewhere or later.
+            self.turn = Turn::default();
+            return;
+        }
+        self.publish();
+    }
+
+    /// Adds where the touched runs and hosts stand now.
+    fn complete_batch(&mut self) {
+        let turn = &mut self.turn;
+        turn.batch.heads = turn.over.values().cloned().collect();
+        let touched = turn.touched.iter().filter_map(|id| self.runs.get(id));
+        turn.batch.heads.extend(touched.map(|run| run.head.clone()));
+        for host in std::mem::take(&mut turn.hosts) {
+            let Some(known) = self.hosts.get(&host) else {
+                continue;
+            };
+            turn.batch.hosts.push(HostRecord {
+                host,
+                incarnation: known.incarnation,
+                policy: known.policy,
+                reason: known.reason.clone(),
+                lost: known.lost,
+                facts: known.facts.clone(),
+                seen_ms: wall_ms(),
+            });
+        }
+    }
+
+    /// Commits, again and again where the database cannot; false where the server is told to end meanwhile.
+    async fn commit(&mut self) -> bool {
+        let mut tries = 0;
+        loop {
+            let begun = Instant::now();
+            let result = self.shared.store.commit(&self.turn.batch).await;
+            let label = OperationLabel {
+                operation: "commit",
+            };
+            let seconds = begun.elapsed().as_secs_f64();
+            self.shared
+                .metrics
+                .store_operation_seconds
+                .get_or_create(&label)
+                .observe(seconds);
+            match result {
+                Ok(committed) => {
+                    if committed.doubled > 0 {
+                        tracing::error!(
+                            "{} attempts had been recorded before and stay as they were",
+                            committed.doubled
+                        );
+                    }
+                    return true;
+                }
+                Err(error) => tracing::error!("nothing can be recorded, trying again: {error}"),
+            }
+            tries += 1;
+            if self.shared.shutdown.is_cancelled() && tries >= LAST_TRIES {
+                return false;
+            }
+            tokio::time::sleep(COMMIT_AGAIN_AFTER).await;
+            self.stalled += begun.elapsed();
+        }
+    }
+
+    fn publish(&mut self) {
+        let turn = std::mem::take(&mut self.turn);
+        let mut changes: Vec<_> = turn.over.keys().map(|id| (id.clone(), None)).collect();
+        for id in turn.touched {
+            let running = self.scheduler.run(&id).map_or(0, |view| view.held);
+            if let Some(run) = self.runs.get_mut(&id) {
+                run.forget_passed();
+                changes.push((id, Some(run.live(running))));
+            }
+        }
+        if !changes.is_empty() {
+            self.shared.live.set(changes);
+        }
+        for row in &turn.batch.attempts {
+            count(&self.shared.metrics, row);
+        }
+        for head in turn.over.into_values() {
+            self.count_findings(head);
+        }
+        for reply in turn.replies {
+            reply();
+        }
+        self.turn.outgoing = turn.outgoing;
+        self.answer_syncs();
+        self.update_gauges();
+    }
+
+    /// Counts what a finished run's report finds, beside the actor.
+    fn count_findings(&self, head: RunHead) {
+        if head.summary.state != RunState::Finished {
+            return;
+        }
+        let (store, metrics) = (self.shared.store.clone(), self.shared.metrics.clone());
+        let run: RunId = head.summary.run;
+        tokio::spawn(async move {
+            match reports::findings(store.as_ref(), &run).await {
+                Ok(kinds) => {
+                    for kind in kinds {
+                        metrics.findings.get_or_create(&kind).inc();
+                    }
+                }
+                Err(error) => tracing::warn!("the findings of run {run} are not counted: {error}"),
+            }
+        });
+    }
+
+    fn update_gauges(&mut self) {
+        if self.gauged.is_some_and(|at| at.elapsed() < GAUGES_EVERY) {
+            return;
+        }
+        self.gauged = Some(Instant::now());
+        let metrics = &self.shared.metrics;
+        for (state, count) in &self.states {
+            metrics
+                .runs
+                .get_or_create(&StateLabel { state })
+                .set(*count);
+        }
+        let (mut pending, mut running, mut settled) = (0, 0, 0);
+        for id in self.runs.keys() {
+            let Some(view) = self.scheduler.run(id) else {
+                continue;
+            };
+            pending += view.pending;
+            settled += view.settled;
+            running += view
+                .cells
+                .saturating_sub(view.pending)
+                .saturating_sub(view.settled);
+        }
+        for (state, count) in [
+            ("pending", pending),
+            ("running", running),
+            ("settled", settled),
+        ] {
+            metrics
+                .cells
+                .get_or_create(&StateLabel { state })
+                .set(level(count));
+        }
+        metrics.clear_hosts();
+        let (mut free, mut held) = (0, 0);
+        for host in self.scheduler.hosts() {
+            let labels = HostLabels {
+                health: health_name(host.health),
+                policy: policy_name(host.policy),
+            };
+            metrics.hosts.get_or_create(&labels).inc();
+            if host.health != Health::Lost {
+                held += i64::from(host.held);
+                free += i64::from(host.slots.saturating_sub(host.held));
+            }
+        }
+        for (state, count) in [("free", free), ("held", held)] {
+            metrics
+                .host_slots
+                .get_or_create(&StateLabel { state })
+                .set(count);
+        }
+    }
+
+    /// All hosts that are known, by name.
+    pub(super) fn host_infos(&self) -> Vec<HostInfo> {
+        self.hosts
+            .keys()
+            .filter_map(|name| self.host_info(name))
+            .collect()
+    }
+
+    pub(super) fn host_info(&self, name: &HostName) -> Option<HostInfo> {
+        let known = self.hosts.get(name)?;
+        let view: Option<HostView> = self.scheduler.host(name);
+        Some(HostInfo {
+            name: name.clone(),
+            incarnation: known.incarnation,
+            health: view.as_ref().map_or(Health::Lost, |view| view.health),
+            policy: scheduler_policy(known.policy),
+            reason: known.reason.clone(),
+            slots: view.as_ref().map_or(0, |view| view.slots),
+            free: view.as_ref().map_or(0, |view| view.free),
+            held: view.as_ref().map_or(0, |view| view.held),
+            silent_seconds: known.heard.map(|heard| heard.elapsed().as_secs_f64()),
+            facts: known.facts.clone(),
+        })
+    }
+}
+
+/// Counts a recorded attempt.
+fn count(metrics: &Metrics, row: &EndedRow) {
+    let blame = row.blame.map_or(NO_BLAME, regatta_model::Blame::name);
+    metrics
+        .attempts
+        .get_or_create(&AttemptLabels {
+            outcome: row.outcome.name(),
+            blame,
+        })
+        .inc();
+    let ran = row.wall_ms > 0 || row.start_us > 0 || !matches!(row.log, LogPlace::Empty);
+    if ran {
+        metrics
+            .attempt_seconds
+            .observe(Duration::from_millis(row.wall_ms).as_secs_f64());
+        metrics
+            .queue_seconds
+            .observe(Duration::from_millis(row.queue_ms).as_secs_f64());
+        metrics
+            .container_start_seconds
+            .observe(Duration::from_micros(row.start_us).as_secs_f64());
+    }
+}

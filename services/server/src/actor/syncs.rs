@@ -1,0 +1,237 @@
+//! Agents' syncs: what a host holds and what ended goes in, what it should hold comes out. May not: check what an
+//! agent sent; that was done before.
+
+use regatta_model::wire::{Held, HeldState, Stop, SyncResponse};
+use regatta_model::{AttemptId, HostName, Incarnation};
+use regatta_scheduler::{Event, HostState};
+use tokio::time::{Duration, Instant};
+
+use super::handle::{Reply, Synced, SyncedAnswer, SyncedEnd};
+use super::{Actor, KnownHost, Outgoing, Todo, Waiting};
+use crate::limits::HOSTS_MOST;
+
+impl Actor {
+    /// The latest moment for a host's next sync, and the longest that one waits, in milliseconds.
+    fn next_sync_ms(&self) -> u64 {
+        self.shared.lease_ms / 5
+    }
+
+    fn response(&self, outgoing: Outgoing) -> SyncResponse {
+        SyncResponse {
+            acknowledged: outgoing.acknowledged,
+            start: outgoing.start.into_values().collect(),
+            stop: outgoing.stop.into_values().collect(),
+            lease_ms: self.shared.lease_ms,
+            next_sync_ms: self.next_sync_ms(),
+        }
+    }
+
+    pub(super) async fn synced(&mut self, synced: Synced, reply: Reply<SyncedAnswer>) {
+        let Synced {
+            host,
+            incarnation,
+            sequence,
+            ..
+        } = &synced;
+        self.release(host);
+        let known = self.hosts.get(host);
+        if known.is_none() && self.hosts.len() >= HOSTS_MOST {
+            tracing::warn!(
+                "host {host} is not taken: {HOSTS_MOST} hosts are known (limit HOSTS_MOST)"
+            );
+            return answer(
+                reply,
+                refuse(
+                    &synced,
+                    "the server knows as many hosts as it can (limit HOSTS_MOST)",
+                ),
+            );
+        }
+        if let Some(known) = known {
+            if *incarnation < known.incarnation {
+                return answer(
+                    reply,
+                    refuse(&synced, "a later life of this host's executor has spoken"),
+                );
+            }
+            let lease = Duration::from_millis(self.shared.lease_ms);
+            let recent = known.heard.is_some_and(|heard| heard.elapsed() < lease);
+            if *incarnation == known.incarnation && *sequence < known.sequence && recent {
+                let response = self.response(Outgoing::default());
+                return answer(reply, response);
+            }
+        }
+        self.take_sync(synced, reply).await;
+    }
+
+    async fn take_sync(&mut self, synced: Synced, reply: Reply<SyncedAnswer>) {
+        let Synced {
+            host,
+            incarnation,
+            sequence,
+            facts,
+            slots,
+            free,
+            holding,
+            ended,
+            wait,
+        } = synced;
+        self.know(&host, incarnation, sequence, facts.clone());
+        let told = |end: &SyncedEnd| Held {
+            attempt: end.row.attempt.clone(),
+            generation: end.generation,
+            state: HeldState::Running,
+        };
+        let state = HostState {
+            slots,
+            free,
+            holding,
+            ended: ended.iter().map(told).collect(),
+            labels: facts.labels,
+        };
+        let event = Event::Synced {
+            host: host.clone(),
+            incarnation,
+            state: Box::new(state),
+        };
+        self.apply(event).await;
+        let mut acknowledged = Vec::with_capacity(ended.len());
+        for end in ended {
+            acknowledged.push(end.row.attempt.clone());
+            if self.counts(&host, &end) {
+                self.todo.push_back(Todo::Ended(Box::new(end.row)));
+                self.carry_out().await;
+            }
+        }
+        let now = Instant::now();
+        let wait = wait.min(Duration::from_millis(self.next_sync_ms()));
+        let deadline = now + wait;
+        self.turn
+            .outgoing
+            .entry(host.clone())
+            .or_default()
+            .acknowledged
+            .extend(acknowledged);
+        self.deadlines.insert((deadline, host.clone()));
+        self.waiting.insert(
+            host,
+            Waiting {
+                since: now,
+                deadline,
+                reply,
+            },
+        );
+    }
+
+    /// Whether an outcome counts: this host holds the attempt, by this assignment, and was not lost since.
+    fn counts(&self, host: &HostName, end: &SyncedEnd) -> bool {
+        let counts = self.scheduler.holder(&end.row.attempt).is_some_and(
+            |(holder, incarnation, generation)| {
+                holder == *host && end.incarnation >= incarnation && end.generation == generation
+            },
+        );
+        if !counts {
+            let attempt: &AttemptId = &end.row.attempt;
+            tracing::debug!(
+                "the outcome of {attempt} that {host} tells does not count: it is not held there"
+            );
+        }
+        counts
+    }
+
+    fn know(
+        &mut self,
+        host: &HostName,
+        incarnation: Incarnation,
+        sequence: u64,
+        facts: regatta_model::wire::HostFacts,
+    ) {
+        let new = !self.hosts.contains_key(host);
+        let known = self.hosts.entry(host.clone()).or_insert_with(|| KnownHost {
+            lost: true,
+            ..KnownHost::default()
+        });
+        let reborn = known.incarnation != incarnation;
+        // Free disk changes all the time and is not worth a row.
+        let changed = known.facts.labels != facts.labels || known.facts.version != facts.version;
+        known.incarnation = incarnation;
+        known.sequence = sequence;
+        known.facts = facts;
+        known.heard = Some(Instant::now());
+        if new || reborn || changed {
+            self.turn.hosts.insert(host.clone());
+        }
+    }
+
+    /// Answers an older sync of this host with nothing: a newer one takes its place.
+    fn release(&mut self, host: &HostName) {
+        let Some(waiting) = self.waiting.remove(host) else {
+            return;
+        };
+        self.deadlines.remove(&(waiting.deadline, host.clone()));
+        let response = self.response(Outgoing::default());
+        finish(waiting, response);
+    }
+
+    /// Answers everybody with nothing: the server ends.
+    pub(super) fn release_all(&mut self) {
+        let hosts: Vec<HostName> = self.waiting.keys().cloned().collect();
+        for host in hosts {
+            self.release(&host);
+        }
+    }
+
+    /// Answers the syncs that have something to hear, and those that waited long enough.
+    pub(super) fn answer_syncs(&mut self) {
+        for (host, outgoing) in std::mem::take(&mut self.turn.outgoing) {
+            if outgoing.acknowledged.is_empty()
+                && outgoing.start.is_empty()
+                && outgoing.stop.is_empty()
+            {
+                continue;
+            }
+            // What nobody hears now is said again at the host's next sync.
+            if let Some(waiting) = self.waiting.remove(&host) {
+                self.deadlines.remove(&(waiting.deadline, host));
+                let response = self.response(outgoing);
+                finish(waiting, response);
+            }
+        }
+        let now = Instant::now();
+        while let Some((deadline, host)) = self.deadlines.first().cloned()
+            && deadline <= now
+        {
+            self.deadlines.remove(&(deadline, host.clone()));
+            if let Some(waiting) = self.waiting.remove(&host) {
+                let response = self.response(Outgoing::default());
+                finish(waiting, response);
+            }
+        }
+    }
+}
+
+/// A host that gets nothing and must end what it holds.
+fn refuse(synced: &Synced, reason: &str) -> SyncResponse {
+    let stop = |held: &Held| Stop {
+        attempt: held.attempt.clone(),
+        reason: reason.to_owned(),
+    };
+    SyncResponse {
+        stop: synced.holding.iter().map(stop).collect(),
+        next_sync_ms: 5_000,
+        ..SyncResponse::default()
+    }
+}
+
+fn answer(reply: Reply<SyncedAnswer>, response: SyncResponse) {
+    // An agent that went away asks again.
+    drop(reply.send(SyncedAnswer {
+        response,
+        waited: Duration::ZERO,
+    }));
+}
+
+fn finish(waiting: Waiting, response: SyncResponse) {
+    let waited = waiting.since.elapsed();
+    drop(waiting.reply.send(SyncedAnswer { response, waited }));
+}

@@ -1,0 +1,28 @@
+//! `POST /api/v1/agents/sync`. May not: decide what an agent hears.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use regatta_model::wire::{SYNC_BYTES_MOST, SyncRequest};
+use tokio::time::Instant;
+
+use crate::answer::{Answer, json};
+use crate::app::App;
+use crate::{body, check};
+
+pub(crate) async fn sync(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<Response> {
+    let request: SyncRequest =
+        body::json(&headers, body, SYNC_BYTES_MOST, "SYNC_BYTES_MOST").await?;
+    let begun = Instant::now();
+    let answer = app.actor.sync(check::sync(request)?).await?;
+    let took = begun.elapsed().saturating_sub(answer.waited);
+    app.metrics.sync_seconds.observe(took.as_secs_f64());
+    Ok(json(StatusCode::OK, &answer.response))
+}

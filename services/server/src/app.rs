@@ -1,0 +1,210 @@
+//! What handlers share, and which path leads to which. May not: decide anything.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{any, get, post, put};
+use regatta_store::{Blobs, Store};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::actor::{self, ActorHandle, Live};
+use crate::answer::{Answer, Refusal};
+use crate::limits::EVENT_STREAMS_MOST;
+use crate::metrics::Metrics;
+use crate::registry::Uploads;
+use crate::{Error, Options};
+use crate::{
+    agents, artifacts, attempts, cells, events, hosts, logs, metrics, openapi, registry, runs,
+};
+
+/// What handlers share.
+pub(crate) struct App {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) blobs: Blobs,
+    pub(crate) images: regatta_image::Store,
+    pub(crate) actor: ActorHandle,
+    pub(crate) live: Arc<Live>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) uploads: Uploads,
+    pub(crate) streams: Arc<Semaphore>,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) lease_ms: u64,
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").finish_non_exhaustive()
+    }
+}
+
+impl App {
+    /// Opens what lasts, takes up the runs that are not over, and starts the actor.
+    pub(crate) async fn open(
+        options: &Options,
+        shutdown: CancellationToken,
+    ) -> Result<(Arc<Self>, JoinHandle<()>), Error> {
+        let directory = options.data.join("server");
+        make(&directory)?;
+        let store = regatta_store::open(&options.database).await?;
+        let blobs = Blobs::open(&options.blobs)?;
+        let images =
+            regatta_image::Store::open(&options.data.join("images")).map_err(Error::Images)?;
+        let uploads_at = directory.join("uploads");
+        make(&uploads_at)?;
+        let uploads = Uploads::open(uploads_at);
+        let metrics = Arc::new(Metrics::new(&options.commit));
+        let live = Arc::new(Live::default());
+        let shared = actor::Shared {
+            store: Arc::clone(&store),
+            images: images.clone(),
+            live: Arc::clone(&live),
+            metrics: Arc::clone(&metrics),
+            lease_ms: options.lease_ms,
+            shutdown: shutdown.clone(),
+        };
+        let (actor, task) = actor::start(shared).await?;
+        let app = Arc::new(Self {
+            store,
+            blobs,
+            images,
+            actor,
+            live,
+            metrics,
+            uploads,
+            streams: Arc::new(Semaphore::new(EVENT_STREAMS_MOST)),
+            shutdown,
+            lease_ms: options.lease_ms,
+        });
+        tokio::spawn(Uploads::sweep(Arc::clone(&app)));
+        Ok((app, task))
+    }
+
+    pub(crate) async fn close(&self) {
+        self.store.close().await;
+    }
+}
+
+fn make(directory: &PathBuf) -> Result<(), Error> {
+    std::fs::create_dir_all(directory).map_err(|source| Error::Directory {
+        path: directory.clone(),
+        source,
+    })
+}
+
+/// All paths.
+pub(crate) fn router(app: Arc<App>) -> Router {
+    let attempt = "/api/v1/runs/{run}/cells/{cell}/attempts/{attempt}";
+    Router::new()
+        .route("/api/v1/runs", get(runs::list).post(runs::submit))
+        .route("/api/v1/runs/{run}", get(runs::show))
+        .route("/api/v1/runs/{run}/submission", get(runs::submission))
+        .route("/api/v1/runs/{run}/report", get(cells::report))
+        .route("/api/v1/runs/{run}/events", get(events::stream))
+        .route("/api/v1/runs/{run}/cancel", post(runs::cancel))
+        .route("/api/v1/runs/{run}/rerun", post(runs::rerun))
+        .route("/api/v1/runs/{run}/cells", get(cells::list))
+        .route("/api/v1/runs/{run}/cells/{cell}", get(cells::show))
+        .route("/api/v1/runs/{run}/cells/{cell}/plan", get(attempts::plan))
+        .route(&format!("{attempt}/log"), get(logs::show).put(logs::upload))
+        .route(&format!("{attempt}/artifacts"), get(artifacts::list))
+        .route(
+            &format!("{attempt}/artifacts/{{*path}}"),
+            get(artifacts::show).put(artifacts::upload),
+        )
+        .route("/api/v1/hosts", get(hosts::list))
+        .route("/api/v1/hosts/{host}/policy", put(hosts::set_policy))
+        .route("/api/v1/agents/sync", post(agents::sync))
+        .route("/api/v1/openapi.json", get(openapi::document))
+        .route("/api/v1/report.schema.json", get(openapi::report_schema))
+        .route("/api/v1/matrix.schema.json", get(openapi::matrix_schema))
+        .route("/healthz", get(healthy))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(show_metrics))
+        .route("/metrics/hosts", get(show_host_metrics))
+        .route("/v2", any(registry::base))
+        .route("/v2/", any(registry::base))
+        .route("/v2/{*path}", any(registry::dispatch))
+        .fallback(nothing)
+        .layer(DefaultBodyLimit::disable())
+        .layer(from_fn(as_problem))
+        .with_state(app)
+}
+
+async fn nothing(uri: Uri) -> Refusal {
+    Refusal::not_found(format!(
+        "there is nothing at {}; /api/v1/openapi.json lists what there is",
+        uri.path()
+    ))
+}
+
+/// Turns the refusals of the framework (405, a path that does not decode, ...) into problems, too.
+async fn as_problem(method: Method, uri: Uri, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let status = response.status();
+    let refused = status.is_client_error() || status.is_server_error();
+    let written = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().ends_with(b"json") || uri.path().starts_with("/v2/"));
+    if !refused || written || method == Method::HEAD {
+        return response;
+    }
+    let detail = match status {
+        StatusCode::METHOD_NOT_ALLOWED => format!("{} does not take {method}", uri.path()),
+        _ => format!("{method} {} is not understood", uri.path()),
+    };
+    let mut problem = Refusal::new(status, "", detail).into_response();
+    if let Some(allow) = response.headers().get(header::ALLOW) {
+        problem.headers_mut().insert(header::ALLOW, allow.clone());
+    }
+    problem
+}
+
+async fn healthy() -> &'static str {
+    "ok\n"
+}
+
+/// How long the parts may take to say that they work.
+const READY_WITHIN: Duration = Duration::from_secs(3);
+
+async fn ready(State(app): State<Arc<App>>) -> Answer<&'static str> {
+    let works = async {
+        app.store.ping().await?;
+        app.actor.hosts().await.map(drop)
+    };
+    match tokio::time::timeout(READY_WITHIN, works).await {
+        Ok(Ok(())) => Ok("ready\n"),
+        Ok(Err(refusal)) => Err(refusal),
+        Err(_) => Err(Refusal::busy("the database did not answer in time")),
+    }
+}
+
+fn page(text: Result<String, std::fmt::Error>) -> Answer<Response> {
+    let text = text.map_err(|_| {
+        Refusal::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "",
+            "the metrics cannot be written",
+        )
+    })?;
+    let mut headers = HeaderMap::new();
+    let kind = "text/plain; version=0.0.4; charset=utf-8";
+    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+    Ok((headers, text).into_response())
+}
+
+async fn show_metrics(State(app): State<Arc<App>>) -> Answer<Response> {
+    page(app.metrics.page())
+}
+
+async fn show_host_metrics(State(app): State<Arc<App>>) -> Answer<Response> {
+    page(metrics::hosts_page(&app.actor.hosts().await?))
+}

@@ -1,0 +1,82 @@
+//! Artifacts: agents bring them, people fetch them. May not: let one leave its attempt's directory, or be run by a
+//! browser as a page of this server.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use regatta_store::BlobKey;
+
+use crate::answer::{Answer, Refusal, json};
+use crate::app::App;
+use crate::attempts::{AttemptPath, attempt_id, ended, takes_files};
+use crate::body;
+use crate::check::is_artifact_path;
+use crate::limits::ARTIFACT_BYTES_MOST;
+
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    Path((run, cell, attempt)): AttemptPath,
+) -> Answer<Response> {
+    let row = ended(&app, &attempt_id(&run, &cell, &attempt)?).await?;
+    Ok(json(StatusCode::OK, &row.artifacts))
+}
+
+type ArtifactPath = Path<(String, String, String, String)>;
+
+pub(crate) async fn show(
+    State(app): State<Arc<App>>,
+    Path((run, cell, attempt, path)): ArtifactPath,
+) -> Answer<Response> {
+    let attempt = attempt_id(&run, &cell, &attempt)?;
+    let none = || Refusal::not_found(format!("attempt {attempt} left no artifact {path:?}"));
+    if !is_artifact_path(&path) {
+        return Err(none());
+    }
+    let row = ended(&app, &attempt).await?;
+    if !row.artifacts.iter().any(|artifact| artifact.path == path) {
+        return Err(none());
+    }
+    let found = app
+        .blobs
+        .get(&BlobKey::Artifact(attempt.clone(), path.clone()))
+        .await?;
+    let (bytes, stream) = found.ok_or_else(none)?;
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::CONTENT_LENGTH, bytes.to_string()),
+        (header::CONTENT_DISPOSITION, "attachment".to_owned()),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+    ];
+    Ok((headers, Body::from_stream(stream)).into_response())
+}
+
+pub(crate) async fn upload(
+    State(app): State<Arc<App>>,
+    Path((run, cell, attempt, path)): ArtifactPath,
+    sent: Body,
+) -> Answer<StatusCode> {
+    let attempt = attempt_id(&run, &cell, &attempt)?;
+    if !is_artifact_path(&path) {
+        let detail = format!(
+            "{path:?} is no artifact's path: expected a relative one with '/', without '..'"
+        );
+        return Err(Refusal::bad(detail));
+    }
+    if !takes_files(&app, &attempt).await? {
+        body::drain(sent, ARTIFACT_BYTES_MOST).await;
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    let key = BlobKey::Artifact(attempt, path);
+    app.blobs
+        .put(
+            &key,
+            body::chunks(sent),
+            ARTIFACT_BYTES_MOST,
+            "ARTIFACT_BYTES_MOST",
+        )
+        .await?;
+    Ok(StatusCode::CREATED)
+}

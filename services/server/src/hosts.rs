@@ -1,0 +1,99 @@
+//! Hosts and what is decided about them. May not: change a host's health; that is observed.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use regatta_model::HostName;
+use regatta_model::wire::HostFacts;
+use regatta_scheduler::{Health, Policy};
+use serde::{Deserialize, Serialize};
+
+use crate::actor::HostInfo;
+use crate::answer::{Answer, Refusal, json};
+use crate::app::App;
+use crate::body;
+use crate::limits::DOCUMENT_BYTES_MOST;
+
+/// Longest reason, in bytes.
+const REASON_MOST: usize = 1024;
+
+/// A host, as the API tells it.
+#[derive(Serialize, schemars::JsonSchema)]
+pub(crate) struct Host {
+    name: String,
+    incarnation: u64,
+    #[schemars(with = "String")]
+    health: Health,
+    #[schemars(with = "String")]
+    policy: Policy,
+    reason: String,
+    slots: u32,
+    free: u32,
+    held: u32,
+    /// Seconds since it spoke; none where it did not since the server started.
+    silent_seconds: Option<f64>,
+    #[schemars(with = "serde_json::Value")]
+    facts: HostFacts,
+}
+
+impl From<HostInfo> for Host {
+    fn from(info: HostInfo) -> Self {
+        Self {
+            name: info.name.to_string(),
+            incarnation: info.incarnation.0,
+            health: info.health,
+            policy: info.policy,
+            reason: info.reason,
+            slots: info.slots,
+            free: info.free,
+            held: info.held,
+            silent_seconds: info.silent_seconds,
+            facts: info.facts,
+        }
+    }
+}
+
+pub(crate) async fn list(State(app): State<Arc<App>>) -> Answer<Response> {
+    let hosts: Vec<Host> = app
+        .actor
+        .hosts()
+        .await?
+        .into_iter()
+        .map(Host::from)
+        .collect();
+    Ok(json(StatusCode::OK, &hosts))
+}
+
+/// What is decided about a host.
+#[derive(Deserialize, schemars::JsonSchema)]
+pub(crate) struct SetPolicy {
+    #[schemars(with = "String")]
+    policy: Policy,
+    /// Why, for whoever wonders later.
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+pub(crate) async fn set_policy(
+    State(app): State<Arc<App>>,
+    Path(host): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<Response> {
+    let host: HostName = host
+        .parse()
+        .map_err(|error: regatta_model::ids::BadName| Refusal::not_found(error.to_string()))?;
+    let wanted: SetPolicy =
+        body::json(&headers, body, DOCUMENT_BYTES_MOST, "DOCUMENT_BYTES_MOST").await?;
+    let reason = wanted.reason.unwrap_or_default();
+    if reason.len() > REASON_MOST {
+        return Err(Refusal::bad(format!(
+            "the reason is longer than {REASON_MOST} bytes (limit REASON_MOST)"
+        )));
+    }
+    let info = app.actor.set_policy(host, wanted.policy, reason).await?;
+    Ok(json(StatusCode::OK, &Host::from(info)))
+}

@@ -1,0 +1,414 @@
+//! The OpenAPI document, and the schemas of what people keep: reports and matrices. May not: describe what is not there; a
+//! test asks for every path.
+
+use axum::http::StatusCode;
+use axum::response::Response;
+use regatta_model::matrix::Matrix;
+use regatta_model::plan::AttemptPlan;
+use regatta_model::problem::Problem;
+use regatta_model::report::{CellReport, Report};
+use regatta_model::run::{RunEvent, RunSummary, Submission};
+use regatta_model::wire::{Artifact, SyncRequest, SyncResponse};
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, SchemaGenerator};
+use utoipa::openapi::path::{
+    HttpMethod, Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn,
+};
+use utoipa::openapi::request_body::RequestBodyBuilder;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{
+    Content, InfoBuilder, OpenApi, OpenApiBuilder, Paths, Ref, RefOr, Required, ResponseBuilder,
+    Schema,
+};
+
+use crate::answer::{Answer, Refusal, json};
+use crate::hosts::{Host, SetPolicy};
+
+const JSON: &str = "application/json";
+const TEXT: &str = "text/plain";
+const BYTES: &str = "application/octet-stream";
+
+/// A body: its media type and its schema.
+type Body = (&'static str, Option<&'static str>);
+
+/// One operation.
+struct Row {
+    method: HttpMethod,
+    path: &'static str,
+    id: &'static str,
+    summary: &'static str,
+    query: &'static [&'static str],
+    takes: &'static [Body],
+    status: u16,
+    gives: Option<Body>,
+}
+
+/// A shorthand for rows without a body.
+const fn row(
+    method: HttpMethod,
+    path: &'static str,
+    id: &'static str,
+    summary: &'static str,
+) -> Row {
+    Row {
+        method,
+        path,
+        id,
+        summary,
+        query: &[],
+        takes: &[],
+        status: 200,
+        gives: None,
+    }
+}
+
+const ATTEMPT_LOG: &str = "/api/v1/runs/{run}/cells/{cell}/attempts/{attempt}/log";
+const ARTIFACTS: &str = "/api/v1/runs/{run}/cells/{cell}/attempts/{attempt}/artifacts";
+const ARTIFACT: &str = "/api/v1/runs/{run}/cells/{cell}/attempts/{attempt}/artifacts/{path}";
+
+fn rows() -> Vec<Row> {
+    use HttpMethod::{Get, Post, Put};
+    let json = |schema| Some((JSON, Some(schema)));
+    vec![
+        Row {
+            query: &["limit", "before"],
+            gives: json("[RunSummary]"),
+            ..row(Get, "/api/v1/runs", "listRuns", "Runs, the newest first")
+        },
+        Row {
+            takes: &[
+                (
+                    "application/vnd.regatta.submission+json",
+                    Some("Submission"),
+                ),
+                (JSON, None),
+                ("application/yaml", None),
+            ],
+            status: 201,
+            gives: json("RunSummary"),
+            ..row(
+                Post,
+                "/api/v1/runs",
+                "submitRun",
+                "Hand in a matrix; Idempotency-Key is honoured",
+            )
+        },
+        Row {
+            gives: json("RunSummary"),
+            ..row(Get, "/api/v1/runs/{run}", "getRun", "Where a run stands")
+        },
+        Row {
+            gives: json("Submission"),
+            ..row(
+                Get,
+                "/api/v1/runs/{run}/submission",
+                "getSubmission",
+                "What a run was submitted as",
+            )
+        },
+        Row {
+            gives: json("Report"),
+            ..row(
+                Get,
+                "/api/v1/runs/{run}/report",
+                "getReport",
+                "What a run concluded",
+            )
+        },
+        Row {
+            gives: Some(("text/event-stream", Some("RunEvent"))),
+            ..row(
+                Get,
+                "/api/v1/runs/{run}/events",
+                "streamEvents",
+                "What happens to a run; Last-Event-ID resumes",
+            )
+        },
+        Row {
+            gives: json("RunSummary"),
+            ..row(Post, "/api/v1/runs/{run}/cancel", "cancelRun", "End a run")
+        },
+        Row {
+            query: &["failed"],
+            gives: json("RunSummary"),
+            ..row(
+                Post,
+                "/api/v1/runs/{run}/rerun",
+                "rerunRun",
+                "Run again: with failed=true what did not pass, in the same run; else all, as a new one (201)",
+            )
+        },
+        Row {
+            query: &["after", "limit"],
+            gives: json("[CellReport]"),
+            ..row(
+                Get,
+                "/api/v1/runs/{run}/cells",
+                "listCells",
+                "Cells by number; Link names the next page",
+            )
+        },
+        Row {
+            gives: json("CellReport"),
+            ..row(
+                Get,
+                "/api/v1/runs/{run}/cells/{cell}",
+                "getCell",
+                "One cell",
+            )
+        },
+        Row {
+            gives: json("AttemptPlan"),
+            ..row(
+                Get,
+                "/api/v1/runs/{run}/cells/{cell}/plan",
+                "getPlan",
+                "What an attempt of a cell is made from",
+            )
+        },
+        Row {
+            query: &["format"],
+            gives: Some((TEXT, None)),
+            ..row(
+                Get,
+                ATTEMPT_LOG,
+                "getLog",
+                "An ended attempt's output; format=raw as it is stored",
+            )
+        },
+        Row {
+            takes: &[("application/zstd", None)],
+            status: 201,
+            ..row(
+                Put,
+                ATTEMPT_LOG,
+                "putLog",
+                "For agents: a log that is too long for a sync",
+            )
+        },
+        Row {
+            gives: json("[Artifact]"),
+            ..row(Get, ARTIFACTS, "listArtifacts", "What an attempt left")
+        },
+        Row {
+            gives: Some((BYTES, None)),
+            ..row(Get, ARTIFACT, "getArtifact", "A file that an attempt left")
+        },
+        Row {
+            takes: &[(BYTES, None)],
+            status: 201,
+            ..row(
+                Put,
+                ARTIFACT,
+                "putArtifact",
+                "For agents: a file that an attempt left",
+            )
+        },
+        Row {
+            gives: json("[Host]"),
+            ..row(Get, "/api/v1/hosts", "listHosts", "All hosts, by name")
+        },
+        Row {
+            takes: &[(JSON, Some("SetPolicy"))],
+            gives: json("Host"),
+            ..row(
+                Put,
+                "/api/v1/hosts/{host}/policy",
+                "setPolicy",
+                "Decide about a host",
+            )
+        },
+        Row {
+            takes: &[(JSON, Some("SyncRequest"))],
+            gives: json("SyncResponse"),
+            ..row(
+                Post,
+                "/api/v1/agents/sync",
+                "sync",
+                "For agents: say what is held and what ended, hear what to hold",
+            )
+        },
+        row(Get, "/api/v1/openapi.json", "getOpenApi", "This document"),
+        row(
+            Get,
+            "/api/v1/report.schema.json",
+            "getReportSchema",
+            "The JSON Schema of reports",
+        ),
+        row(
+            Get,
+            "/api/v1/matrix.schema.json",
+            "getMatrixSchema",
+            "The JSON Schema of matrix files",
+        ),
+        Row {
+            gives: Some((TEXT, None)),
+            ..row(Get, "/healthz", "getHealth", "Whether the server runs")
+        },
+        Row {
+            gives: Some((TEXT, None)),
+            ..row(Get, "/readyz", "getReadiness", "Whether it can work")
+        },
+        Row {
+            gives: Some((TEXT, None)),
+            ..row(Get, "/metrics", "getMetrics", "Metrics for Prometheus")
+        },
+        Row {
+            gives: Some((TEXT, None)),
+            ..row(
+                Get,
+                "/metrics/hosts",
+                "getHostMetrics",
+                "Metrics of each host",
+            )
+        },
+    ]
+}
+
+fn text() -> RefOr<Schema> {
+    RefOr::T(Schema::Object(
+        ObjectBuilder::new().schema_type(Type::String).build(),
+    ))
+}
+
+fn reference(name: &str) -> RefOr<Schema> {
+    RefOr::Ref(Ref::from_schema_name(name))
+}
+
+/// A body's schema: a name, or `[NAME]` for a list of them.
+fn content((_, schema): Body) -> Content {
+    match schema.map(|name| {
+        (
+            name,
+            name.strip_prefix('[')
+                .and_then(|name| name.strip_suffix(']')),
+        )
+    }) {
+        None => Content::new(Some(text())),
+        Some((_, Some(item))) => {
+            let list = utoipa::openapi::schema::ArrayBuilder::new()
+                .items(reference(item))
+                .build();
+            Content::new(Some(RefOr::T(Schema::Array(list))))
+        }
+        Some((name, None)) => Content::new(Some(reference(name))),
+    }
+}
+
+fn parameter(name: &str, place: ParameterIn) -> Parameter {
+    let required = if place == ParameterIn::Path {
+        Required::True
+    } else {
+        Required::False
+    };
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(place)
+        .required(required)
+        .schema(Some(text()))
+        .build()
+}
+
+fn operation(row: &Row) -> Operation {
+    let mut operation = OperationBuilder::new()
+        .operation_id(Some(row.id))
+        .summary(Some(row.summary));
+    let named = row
+        .path
+        .split('{')
+        .skip(1)
+        .filter_map(|part| part.split_once('}'));
+    for (name, _) in named {
+        operation = operation.parameter(parameter(name, ParameterIn::Path));
+    }
+    for name in row.query {
+        operation = operation.parameter(parameter(name, ParameterIn::Query));
+    }
+    if !row.takes.is_empty() {
+        let takes = row.takes.iter();
+        let body = takes.fold(
+            RequestBodyBuilder::new().required(Some(Required::True)),
+            |body, taken| body.content(taken.0, content(*taken)),
+        );
+        operation = operation.request_body(Some(body.build()));
+    }
+    let done = ResponseBuilder::new().description("Done");
+    let done = match row.gives {
+        Some(gives) => done.content(gives.0, content(gives)),
+        None => done,
+    };
+    let problem = ResponseBuilder::new()
+        .description("A problem (RFC 9457); its detail says what is wrong and the way out")
+        .content(
+            "application/problem+json",
+            Content::new(Some(reference("Problem"))),
+        );
+    operation
+        .response(row.status.to_string(), done.build())
+        .response("default", problem.build())
+        .build()
+}
+
+fn define<T: JsonSchema>(generator: &mut SchemaGenerator) {
+    generator.subschema_for::<T>();
+}
+
+fn build() -> Result<serde_json::Value, serde_json::Error> {
+    let mut paths = Paths::new();
+    for row in rows() {
+        let operation = operation(&row);
+        paths.add_path_operation(row.path, vec![row.method], operation);
+    }
+    let info = InfoBuilder::new()
+        .title("Regatta")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(
+            "Runs every cell of a test matrix in its own container, and says what a version broke.",
+        ))
+        .build();
+    let document: OpenApi = OpenApiBuilder::new().info(info).paths(paths).build();
+    let mut document = serde_json::to_value(&document)?;
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+    });
+    let mut generator = settings.into_generator();
+    define::<Artifact>(&mut generator);
+    define::<AttemptPlan>(&mut generator);
+    define::<CellReport>(&mut generator);
+    define::<Host>(&mut generator);
+    define::<Problem>(&mut generator);
+    define::<Report>(&mut generator);
+    define::<RunEvent>(&mut generator);
+    define::<RunSummary>(&mut generator);
+    define::<SetPolicy>(&mut generator);
+    define::<Submission>(&mut generator);
+    define::<SyncRequest>(&mut generator);
+    define::<SyncResponse>(&mut generator);
+    let schemas = serde_json::Value::Object(generator.take_definitions(true));
+    if let Some(document) = document.as_object_mut() {
+        document.insert(
+            "components".to_owned(),
+            serde_json::json!({ "schemas": schemas }),
+        );
+    }
+    Ok(document)
+}
+
+pub(crate) async fn document() -> Answer<Response> {
+    match build() {
+        Ok(document) => Ok(json(StatusCode::OK, &document)),
+        Err(error) => Err(Refusal::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "",
+            error.to_string(),
+        )),
+    }
+}
+
+pub(crate) async fn report_schema() -> Response {
+    json(StatusCode::OK, &schemars::schema_for!(Report))
+}
+
+pub(crate) async fn matrix_schema() -> Response {
+    json(StatusCode::OK, &Matrix::schema())
+}

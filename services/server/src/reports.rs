@@ -1,0 +1,116 @@
+//! Reports out of what is recorded. May not: conclude anything; that is `verdict`'s.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use regatta_model::matrix::Matrix;
+use regatta_model::report::{CellReport, Report};
+use regatta_model::run::RunSummary;
+use regatta_model::{CellNumber, Digest, RunId};
+use regatta_store::{CaseSet, EndedRow, Error, PAGE_MOST, Store};
+use regatta_verdict::report::{AttemptRow, Builder, CaseNames};
+
+use crate::metrics::{KindLabel, kind_name};
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Rows as verdicts read them; names of cases stay shared.
+#[derive(Default)]
+struct Rows {
+    sets: BTreeMap<Digest, Arc<CaseNames>>,
+}
+
+impl Rows {
+    fn names(&mut self, set: &CaseSet) -> Arc<CaseNames> {
+        let shared = self.sets.entry(set.digest).or_insert_with(|| {
+            Arc::new(CaseNames {
+                digest: Some(set.digest),
+                names: set.names.clone(),
+            })
+        });
+        Arc::clone(shared)
+    }
+
+    fn row(&mut self, row: EndedRow) -> AttemptRow {
+        AttemptRow {
+            cell: row.attempt.cell,
+            ordinal: row.attempt.ordinal,
+            host: row.host,
+            outcome: row.outcome,
+            blame: row.blame,
+            passed: row.passed,
+            detail: row.detail,
+            wall_ms: row.wall_ms,
+            cpu_us: row.cpu_us,
+            peak_memory_bytes: row.peak_memory_bytes,
+            identity: row.identity,
+            changed: row.changed,
+            names: row.cases.set.as_ref().map(|set| self.names(set)),
+            exceptions: row.cases.exceptions,
+            problems: row.cases.problems,
+        }
+    }
+}
+
+/// A run's report.
+pub(crate) async fn report(
+    store: &dyn Store,
+    matrix: &Matrix,
+    run: &RunSummary,
+) -> Result<Report, Error> {
+    let mut builder = Builder::new(matrix, run, now_ms());
+    let mut rows = Rows::default();
+    let mut after: Option<(CellNumber, u32)> = None;
+    loop {
+        let page = store.attempts(&run.run, after, PAGE_MOST).await?;
+        let Some(last) = page.last() else { break };
+        after = Some((last.attempt.cell, last.attempt.ordinal));
+        for row in page {
+            builder.add(rows.row(row));
+        }
+    }
+    Ok(builder.finish())
+}
+
+/// Some cells of a run's report, in the order of their numbers.
+pub(crate) async fn cells(
+    store: &dyn Store,
+    matrix: &Matrix,
+    run: &RunSummary,
+    wanted: &[CellNumber],
+) -> Result<Vec<CellReport>, Error> {
+    let baselines = wanted
+        .iter()
+        .filter_map(|cell| matrix.cells().baseline(*cell));
+    let needed: BTreeSet<CellNumber> = wanted.iter().copied().chain(baselines).collect();
+    let needed: Vec<CellNumber> = needed.into_iter().collect();
+    let mut builder = Builder::of_cells(matrix, run, now_ms());
+    let mut rows = Rows::default();
+    for row in store.attempts_of(&run.run, &needed).await? {
+        builder.add(rows.row(row));
+    }
+    Ok(builder.finish_cells(wanted))
+}
+
+/// The kinds of a finished run's findings, once each time they were found.
+pub(crate) async fn findings(store: &dyn Store, run: &RunId) -> Result<Vec<KindLabel>, Error> {
+    let Some(record) = store.run(run).await? else {
+        return Ok(Vec::new());
+    };
+    let matrix = Matrix::parse(&record.matrix, &record.file)
+        .map_err(|errors| Error::Corrupt(format!("a matrix that is not understood: {errors}")))?;
+    let report = report(store, &matrix, &record.head.summary).await?;
+    Ok(report
+        .findings
+        .iter()
+        .map(|finding| KindLabel {
+            kind: kind_name(finding.kind),
+        })
+        .collect())
+}
