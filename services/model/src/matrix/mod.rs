@@ -5,12 +5,17 @@
 //! plans (`plan`). What is wrong is told by `diagnostic`.
 //! May not: resolve images or read files; a matrix is a value.
 
+mod adjust;
+mod axes;
 mod cells;
 mod check;
 mod diagnostic;
+mod finding;
 mod plan;
 mod product;
 mod read;
+mod restrict;
+mod scalars;
 mod select;
 mod steps;
 mod template;
@@ -21,8 +26,9 @@ mod written;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+pub use adjust::{ADJUSTMENTS_MOST, FIND_STEPS_MOST};
+pub use axes::AXES_MOST;
 pub use cells::{Axis, Baseline, Cells, Compare};
-pub use check::{ADJUSTMENTS_MOST, AXES_MOST, FIND_STEPS_MOST};
 pub use diagnostic::{DIAGNOSTICS_MOST, Diagnostic, Diagnostics};
 pub use plan::PlanError;
 pub use product::{CELLS_MOST, STATE_BYTES_MOST, STEPS_MOST};
@@ -30,12 +36,13 @@ pub use steps::{
     DISK_DEFAULT, FILES_DEFAULT, OUTPUT_DEFAULT, PROCESSES_DEFAULT, TIMEOUT_DEFAULT_MS,
 };
 pub use tree::{DEPTH_MOST, SOURCE_MOST, UNFOLDED_MOST};
+pub use units::{parse_bytes, parse_cpu_millis, parse_duration_ms};
 
 use crate::container::Limits;
 use crate::plan::{AttemptPlan, Keep};
 use crate::run::Pins;
 
-use diagnostic::{Finding, Spot};
+use finding::{Finding, Spot};
 use template::Template;
 use written::Written;
 
@@ -96,7 +103,7 @@ impl Matrix {
 
     fn new(mut written: Written, file: &str) -> Result<Self, Vec<Finding>> {
         if written.name.is_none() {
-            let text = read::Text(stem(file).to_owned());
+            let text = scalars::Text(stem(file).to_owned());
             written.name = Some(read::Spanned {
                 at: Spot::default(),
                 value: text,

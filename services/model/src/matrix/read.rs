@@ -5,8 +5,14 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
-use super::diagnostic::{Finding, Spot, did_you_mean, nearest, one_of, quote};
+use super::finding::{Finding, Spot, did_you_mean, nearest, one_of, quote};
 use super::tree::{Entry, Kind, Node, Scalar};
+
+/// Most errors that are looked for; a source with more is not looked at to its end.
+pub(super) const FINDINGS_MOST: usize = 500;
+
+/// Keys that are not worth recommending yet.
+const LATER: [&str; 2] = ["services", "shards"];
 
 /// Collects what is wrong while values are read.
 #[derive(Default)]
@@ -197,9 +203,13 @@ pub(super) struct Entries<'n> {
 impl<'n> Entries<'n> {
     /// The mapping in `node`, its unknown keys told.
     pub(super) fn of(node: &'n Node, keys: &[&str], reader: &mut Reader) -> Option<Self> {
-        let expected = format!("a mapping with the keys {}", one_of(keys.iter().copied()));
+        let known = || keys.iter().copied().filter(|key| !LATER.contains(key));
+        let expected = format!("a mapping with the keys {}", one_of(known()));
         let entries = reader.map(node, &expected)?;
         for entry in entries {
+            if reader.findings.len() > FINDINGS_MOST {
+                break;
+            }
             if !keys.contains(&entry.key.as_str()) {
                 let message = match reader.key_at() {
                     Some((outer, _)) => {
@@ -209,20 +219,14 @@ impl<'n> Entries<'n> {
                 };
                 let meant = did_you_mean(&entry.key, keys.iter().copied());
                 let finding = Finding::new(entry.key_at, message);
-                let finding = finding
-                    .expected(one_of(keys.iter().copied()))
-                    .help_if(meant);
-                reader.findings.push(finding);
+                reader
+                    .findings
+                    .push(finding.expected(one_of(known())).help_if(meant));
             }
         }
-        // A missing key is told at the first line of the mapping.
-        Some(Self {
-            at: Spot {
-                start: node.at.start,
-                end: node.at.start + 1,
-            },
-            entries,
-        })
+        // A missing key is told where the mapping is named, or where it begins.
+        let at = reader.key_at().map_or(first(node.at), |(_, at)| at);
+        Some(Self { at, entries })
     }
 
     /// The value of `key`.
@@ -238,7 +242,7 @@ impl<'n> Entries<'n> {
                 && nearest(&entry.key, keys.iter().copied()) == Some(key)
         };
         // A mistyped key is told already; that it is missing as well would say the same again.
-        if entry.is_none() && self.entries.iter().any(mistyped) {
+        if entry.is_none() && self.entries.iter().take(keys.len() + 8).any(mistyped) {
             return F::read_field(None, key, self.at, &mut Reader::default());
         }
         F::read_field(entry, key, self.at, reader)
@@ -281,9 +285,26 @@ impl<T: Read> Read for Vec<Spanned<T>> {
         let items = reader.list(node, "a list")?;
         let read: Vec<_> = items
             .iter()
-            .map(|item| T::read(item, reader).map(|value| Spanned { at: item.at, value }))
+            .map(|item| {
+                // What an item lacks is told at the item.
+                let own = reader
+                    .key_at()
+                    .map(|(key, _)| (key.to_owned(), first(item.at)));
+                let outer = std::mem::replace(&mut reader.key, own);
+                let value = T::read(item, reader);
+                reader.key = outer;
+                value.map(|value| Spanned { at: item.at, value })
+            })
             .collect();
         read.into_iter().collect()
+    }
+}
+
+/// The first character of a place.
+fn first(at: Spot) -> Spot {
+    Spot {
+        start: at.start,
+        end: at.start + 1,
     }
 }
 
@@ -302,7 +323,8 @@ impl<T> Map<T> {
 
 impl<T: Read> Read for Map<T> {
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
-        let entries = reader.map(node, "a mapping")?;
+        let expected = "a mapping of names to values, such as {name: value}";
+        let entries = reader.map(node, expected)?;
         let read: Vec<_> = entries
             .iter()
             .map(|entry| {
@@ -337,194 +359,5 @@ impl<T: JsonSchema> JsonSchema for Map<T> {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let values = generator.subschema_for::<T>();
         json_schema!({ "type": "object", "additionalProperties": values })
-    }
-}
-
-/// A text, as it was written: `3.10`, `yes` and `010` are texts too.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
-pub(super) struct Text(pub(super) String);
-
-impl Read for Text {
-    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
-        let scalar = reader.scalar(
-            node,
-            "a text, a number or a boolean; its text is kept as written",
-        )?;
-        Some(Self(scalar.text.clone()))
-    }
-}
-
-impl JsonSchema for Text {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Text".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": ["string", "number", "boolean"] })
-    }
-}
-
-/// One value, or a list of at least one.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
-#[serde(untagged)]
-pub(super) enum OneOrMany {
-    /// One value.
-    One(Text),
-    /// Several, any of which fits.
-    #[schemars(extend("minItems" = 1))]
-    Many(Vec<Spanned<Text>>),
-}
-
-impl Read for OneOrMany {
-    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
-        match &node.kind {
-            Kind::List(items) if items.is_empty() => {
-                reader.misfit(node, "one value, or a list of at least one", None)
-            }
-            Kind::List(_) => Read::read(node, reader).map(Self::Many),
-            Kind::Map(_) => reader.misfit(node, "one value, or a list of values", None),
-            Kind::Scalar(_) => Text::read(node, reader).map(Self::One),
-        }
-    }
-}
-
-impl Read for bool {
-    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
-        let scalar = reader.scalar(node, "`true` or `false`")?;
-        let lower = scalar.text.to_lowercase();
-        match scalar.text.as_str() {
-            "true" | "True" | "TRUE" if scalar.plain => Some(true),
-            "false" | "False" | "FALSE" if scalar.plain => Some(false),
-            _ => {
-                let word = match lower.as_str() {
-                    "yes" | "on" | "true" | "y" | "1" => Some("true"),
-                    "no" | "off" | "false" | "n" | "0" => Some("false"),
-                    _ => None,
-                };
-                let help = word.map(|word| format!("write {word}, without quotes"));
-                reader.misfit(node, "`true` or `false`", help)
-            }
-        }
-    }
-}
-
-/// A whole number in a range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub(super) struct Whole<const LEAST: i64, const MOST: i64>(pub(super) i64);
-
-impl<const LEAST: i64, const MOST: i64> Read for Whole<LEAST, MOST> {
-    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
-        let expected = format!("a whole number from {LEAST} to {MOST}");
-        let scalar = reader.scalar(node, &expected)?;
-        match scalar.text.parse() {
-            Ok(number) if scalar.plain && (LEAST..=MOST).contains(&number) => Some(Self(number)),
-            Ok(_) if !scalar.plain => {
-                let help = format!("write {}, without quotes", scalar.text);
-                reader.misfit(node, &expected, Some(help))
-            }
-            _ => reader.misfit(node, &expected, None),
-        }
-    }
-}
-
-impl<const LEAST: i64, const MOST: i64> JsonSchema for Whole<LEAST, MOST> {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        format!("WholeFrom{LEAST}To{MOST}").into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "integer", "minimum": LEAST, "maximum": MOST })
-    }
-}
-
-/// A rate above 0 and up to a half.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(transparent)]
-pub(super) struct Rate(pub(super) f64);
-
-impl Read for Rate {
-    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
-        const EXPECTED: &str = "a number above 0 and up to 0.5, such as 0.01 for one in a hundred";
-        let scalar = reader.scalar(node, EXPECTED)?;
-        match scalar.text.parse::<f64>() {
-            Ok(rate) if scalar.plain && rate > 0.0 && rate <= 0.5 => Some(Self(rate)),
-            _ => reader.misfit(node, EXPECTED, None),
-        }
-    }
-}
-
-impl JsonSchema for Rate {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Rate".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "number", "exclusiveMinimum": 0, "maximum": 0.5 })
-    }
-}
-
-/// One of a few words.
-pub(super) trait Word: Copy + 'static {
-    /// Every word and what it means.
-    const WORDS: &'static [(&'static str, Self)];
-    /// Words that will mean something later.
-    const LATER: &'static [&'static str] = &[];
-}
-
-impl<T: Word> Read for T {
-    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
-        let words = || T::WORDS.iter().map(|(word, _)| *word);
-        let expected = one_of(words());
-        let scalar = reader.scalar(node, &expected)?;
-        if let Some((_, meaning)) = T::WORDS.iter().find(|(word, _)| *word == scalar.text) {
-            return Some(*meaning);
-        }
-        if T::LATER.contains(&scalar.text.as_str()) {
-            let message = format!("{} is not supported yet", quote(&scalar.text));
-            return reader.refuse(Finding::new(node.at, message).expected(expected));
-        }
-        reader.misfit(node, &expected, did_you_mean(&scalar.text, words()))
-    }
-}
-
-/// A key that will mean something later.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(super) struct Later;
-
-impl Read for Later {
-    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
-        let (key, at) = reader
-            .key_at()
-            .map_or(("this", node.at), |(key, at)| (key, at));
-        let message = format!("{} is not supported yet", quote(key));
-        reader.refuse(Finding::new(at, message).help("leave the key away"))
-    }
-}
-
-impl JsonSchema for Later {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Later".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "not": {} })
     }
 }

@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::cells::{Axis, Cells};
-use super::diagnostic::{Finding, Spot, did_you_mean, one_of, quote};
+use super::finding::{Finding, Spot, did_you_mean, one_of, quote};
 use super::product::OutOfSteps;
-use super::read::{Map, OneOrMany, Spanned, Text};
+use super::read::{FINDINGS_MOST, Map, Spanned};
+use super::scalars::{OneOrMany, Text};
 use super::template::Template;
 
 /// Per axis that is named, in ascending order, the indices (sorted) of the values that are meant.
@@ -29,16 +30,15 @@ impl<'a> Names<'a> {
     }
 
     /// The place of the axis `name`.
-    pub(super) fn axis(&self, name: &Spanned<String>) -> Result<usize, Finding> {
-        self.axes
-            .iter()
-            .position(|axis| axis.name == name.value)
-            .ok_or_else(|| {
-                let names = || self.axes.iter().map(|axis| axis.name.as_str());
-                Finding::new(name.at, format!("unknown axis {}", quote(&name.value)))
-                    .expected(one_of(names()))
-                    .help_if(did_you_mean(&name.value, names()))
-            })
+    pub(super) fn axis(&self, name: &Spanned<String>) -> Result<usize, Box<Finding>> {
+        let found = self.axes.iter().position(|axis| axis.name == name.value);
+        found.ok_or_else(|| {
+            let names = || self.axes.iter().map(|axis| axis.name.as_str());
+            let finding = Finding::new(name.at, format!("unknown axis {}", quote(&name.value)))
+                .expected(one_of(names()))
+                .help_if(did_you_mean(&name.value, names()));
+            Box::new(finding)
+        })
     }
 
     /// The index of a value; `extra` says whether values of included cells count.
@@ -66,10 +66,13 @@ impl<'a> Names<'a> {
         let before = findings.len();
         let mut selector = Selector::new();
         for (name, values) in map.iter() {
+            if findings.len() > FINDINGS_MOST {
+                break;
+            }
             let axis = match self.axis(name) {
                 Ok(axis) => axis,
                 Err(finding) => {
-                    findings.push(finding);
+                    findings.push(*finding);
                     continue;
                 }
             };
@@ -83,6 +86,7 @@ impl<'a> Names<'a> {
                                 .push(Finding::new(at, message).note("first given here", first));
                         }
                     }
+                    None if findings.len() > FINDINGS_MOST => {}
                     None => findings.push(self.no_value(axis, text, at, what, extra)),
                 }
             }
@@ -136,7 +140,7 @@ impl<'a> Names<'a> {
                         *index = self.value(axis, &value.value.0, true);
                     }
                 }
-                Err(finding) => findings.push(finding),
+                Err(finding) => findings.push(*finding),
             }
         }
         let missing: Vec<&str> = self
@@ -271,4 +275,13 @@ pub(super) fn distinct(
         }));
     }
     Ok(())
+}
+
+/// A cell as text: `python=3.10, werkzeug=2.2.3`.
+pub(super) fn describe(axes: &[Axis], cell: &[u32]) -> String {
+    let values = axes
+        .iter()
+        .zip(cell)
+        .map(|(axis, at)| format!("{}={}", axis.name, axis.value(*at)));
+    quote(&values.collect::<Vec<_>>().join(", "))
 }

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use crate::container::{Limits, Network};
 use crate::plan::VolumePlan;
 
-use super::diagnostic::{Finding, Spot, quote};
+use super::finding::{Finding, Spot, quote};
 use super::plan::{CommandMould, LimitsChange, Mould, StepMould, is_absolute, is_user};
-use super::read::{Map, Spanned, Text};
+use super::read::{Map, Spanned};
+use super::scalars::Text;
 use super::template::{self, Template};
 use super::written::{self, Run, Written};
 

@@ -1,7 +1,7 @@
 //! Texts with `${{ matrix.AXIS }}` in them, taken apart once, so that filling one in is copying.
 //! May not: know expressions; `matrix.` and an axis is all there is.
 
-use super::diagnostic::{Finding, Spot, did_you_mean, one_of, quote};
+use super::finding::{Finding, Spot, did_you_mean, one_of, quote};
 
 /// A text whose holes are axes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

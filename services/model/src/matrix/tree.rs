@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use granit_parser::{Event, Options, Parser, ScalarStyle, Tag};
 
-use super::diagnostic::{Finding, Spot, quote};
+use super::finding::{Finding, Spot, quote};
 
 /// Longest source, in bytes.
 pub const SOURCE_MOST: usize = 1 << 20;
@@ -65,7 +65,8 @@ impl Node {
     pub(super) fn describe(&self) -> String {
         match &self.kind {
             Kind::Scalar(scalar) if scalar.is_null() => "nothing".to_owned(),
-            Kind::Scalar(scalar) => quote(&scalar.text),
+            Kind::Scalar(scalar) if scalar.plain => quote(&scalar.text),
+            Kind::Scalar(scalar) => format!("the text {}", quote(&scalar.text)),
             Kind::List(_) => "a list".to_owned(),
             Kind::Map(_) => "a mapping".to_owned(),
         }
@@ -165,6 +166,12 @@ fn mend(source: &str, at: usize) -> Option<String> {
     let line = source.get(line_start..)?.split('\n').next()?;
     if line.trim_start_matches(' ').starts_with('\t') {
         return Some("YAML is indented by spaces, never by tabs".to_owned());
+    }
+    let before = source.get(..line_start)?;
+    for (open, close) in [('[', ']'), ('{', '}')] {
+        if before.matches(open).count() > before.matches(close).count() {
+            return Some(format!("a `{open}` before this is perhaps not closed"));
+        }
     }
     if line.contains("${{") {
         return Some("put a text that holds `${{ ... }}` in quotes".to_owned());

@@ -139,6 +139,21 @@ fn cpus(text: &str) -> Option<u64> {
         .map_or_else(|| times(text, 1000), |thousandths| times(thousandths, 1))
 }
 
+/// Bytes, as `limits` writes them: `512MiB`, `1.5GiB`, `1GB`, or a number of bytes. None: it is no size.
+pub fn parse_bytes(text: &str) -> Option<u64> {
+    size(text)
+}
+
+/// Milliseconds, as `timeout` writes them: `10m`, `1h30m`, `90s`, `300ms`. None: it is no duration.
+pub fn parse_duration_ms(text: &str) -> Option<u64> {
+    duration(text)
+}
+
+/// Thousandths of a processor, as `limits` writes them: `1.5` or `1500m`. None: it is no number of them.
+pub fn parse_cpu_millis(text: &str) -> Option<u64> {
+    cpus(text)
+}
+
 impl<const LEAST: u64, const MOST: u64> Read for Size<LEAST, MOST> {
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
         let range = format!("{} to {}", print_size(LEAST), print_size(MOST));

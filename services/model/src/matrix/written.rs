@@ -9,8 +9,9 @@ use serde::Serialize;
 use crate::container::Network;
 use crate::plan::Keep;
 
-use super::diagnostic::{Finding, Spot};
-use super::read::{Later, Map, OneOrMany, Rate, Read, Reader, Spanned, Text, Whole, Word, written};
+use super::finding::{Finding, Spot};
+use super::read::{Map, Read, Reader, Spanned, written};
+use super::scalars::{Later, OneOrMany, Rate, Text, Whole, Word};
 use super::tree::{Kind, Node};
 use super::units::{Cpus, Duration, Size};
 
