@@ -52,7 +52,10 @@ pub fn layer_from(store: &Store, upper: &Path, epoch: Option<u64>) -> Result<Opt
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(upper, flags, Mode::empty())
         .map_err(|e| Error::at("open the container's root", upper, e))?;
-    let mut walk = Walk { writer: LayerWriter::new(store, epoch)?, links: BTreeMap::new() };
+    let mut walk = Walk {
+        writer: LayerWriter::new(store, epoch)?,
+        links: BTreeMap::new(),
+    };
     if is_opaque(&root) {
         walk.mark(b".wh..wh..opq")?;
     }
@@ -73,10 +76,18 @@ impl Walk {
     fn directory(&mut self, dir: &OwnedFd, path: &[u8], depth: usize) -> Result<()> {
         if depth > DEPTH_MOST {
             let most = u64::try_from(DEPTH_MOST).unwrap_or(u64::MAX);
-            return Err(Error::limit(format!("directory {:?}", shown(path)), "unpack.depth", most));
+            return Err(Error::limit(
+                format!("directory {:?}", shown(path)),
+                "unpack.depth",
+                most,
+            ));
         }
         for name in names(dir, path)? {
-            let below = if path.is_empty() { name.clone() } else { [path, b"/", &name].concat() };
+            let below = if path.is_empty() {
+                name.clone()
+            } else {
+                [path, b"/", &name].concat()
+            };
             self.entry(dir, &name, &below, depth)?;
         }
         Ok(())
@@ -91,7 +102,8 @@ impl Walk {
             return self.mark(&mark);
         }
         if name.starts_with(b".wh.") {
-            let why = "a name that begins with \".wh.\" means a removed file in an image; rename it";
+            let why =
+                "a name that begins with \".wh.\" means a removed file in an image; rename it";
             return Err(Error::hostile(path, why));
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
@@ -122,13 +134,21 @@ impl Walk {
                 }
                 let meta = meta(&stat, attributes(&file, path)?);
                 let size = u64::try_from(stat.st_size).unwrap_or(0);
-                self.writer.add(path, Kind::File(size), &meta, Some(&mut File::from(file)))
+                self.writer
+                    .add(path, Kind::File(size), &meta, Some(&mut File::from(file)))
             }
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(dir, name, Vec::new()).map_err(fail)?;
-                self.writer.add(path, Kind::Symlink(target.as_bytes()), &meta(&stat, Vec::new()), None)
+                self.writer.add(
+                    path,
+                    Kind::Symlink(target.as_bytes()),
+                    &meta(&stat, Vec::new()),
+                    None,
+                )
             }
-            FileType::Fifo => self.writer.add(path, Kind::Fifo, &meta(&stat, Vec::new()), None),
+            FileType::Fifo => self
+                .writer
+                .add(path, Kind::Fifo, &meta(&stat, Vec::new()), None),
             kind => {
                 tracing::warn!(path = %shown(path), ?kind, "left out of the layer");
                 Ok(())
@@ -138,7 +158,13 @@ impl Walk {
 
     /// An empty file that says something about its neighbours.
     fn mark(&mut self, path: &[u8]) -> Result<()> {
-        let meta = Meta { mode: 0, uid: 0, gid: 0, mtime: 0, xattrs: Vec::new() };
+        let meta = Meta {
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            mtime: 0,
+            xattrs: Vec::new(),
+        };
         self.writer.add(path, Kind::File(0), &meta, None)
     }
 }
@@ -178,7 +204,10 @@ pub(crate) fn attributes(fd: impl AsFd, path: &[u8]) -> Result<Vec<(Vec<u8>, Vec
     };
     list.truncate(length);
     let mut found = Vec::new();
-    for name in list.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+    for name in list
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty())
+    {
         if OVERLAY.iter().any(|prefix| name.starts_with(prefix)) {
             if name.ends_with(b".redirect") || name.ends_with(b".metacopy") {
                 let why = "its content is in another layer, which only overlay knows";

@@ -11,8 +11,8 @@
 //! by the next one that opens it.
 
 pub mod archive;
-// pub mod build;
-// pub mod commit;
+pub mod build;
+pub mod commit;
 pub mod compression;
 mod error;
 pub mod limits;

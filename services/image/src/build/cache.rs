@@ -43,7 +43,11 @@ pub(crate) fn find(store: &Store, key: &Digest) -> Option<Record> {
     let path = path(store, key);
     let size = fs::metadata(&path).ok()?.len();
     let record = (size <= RECORD_MOST)
-        .then(|| fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok()))
+        .then(|| {
+            fs::read(&path)
+                .ok()
+                .and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok())
+        })
         .flatten()
         .filter(|record| is_whole(store, record));
     if record.is_none() {
@@ -54,7 +58,11 @@ pub(crate) fn find(store: &Store, key: &Digest) -> Option<Record> {
 }
 
 fn is_whole(store: &Store, record: &Record) -> bool {
-    record.layer.as_ref().is_none_or(|layer| store.blob_size(&layer.digest).is_ok_and(|s| s == layer.size))
+    record.layer.as_ref().is_none_or(|layer| {
+        store
+            .blob_size(&layer.digest)
+            .is_ok_and(|s| s == layer.size)
+    })
 }
 
 /// Remembers what a step made.
@@ -82,7 +90,10 @@ pub fn sweep(store: &Store) -> Result<u64> {
     let mut dropped = 0;
     for entry in entries {
         let path = entry.map_err(|e| Error::at("list", &directory, e))?.path();
-        let hex = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let hex = path
+            .file_stem()
+            .map(|stem| stem.to_string_lossy().into_owned())
+            .unwrap_or_default();
         match format!("sha256:{hex}").parse() {
             Ok(key) if find(store, &key).is_some() => {}
             _ => {

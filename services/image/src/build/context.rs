@@ -22,10 +22,15 @@ impl Context {
     /// Opens it. `containerfile` may have patterns of its own beside it: `NAME.containerignore` or
     /// `NAME.dockerignore`; else the context's `.containerignore` or `.dockerignore` holds.
     pub(super) fn open(directory: &Path, containerfile: &Path) -> Result<Self> {
-        let real = directory.canonicalize().map_err(|e| Error::at("open the build context", directory, e))?;
+        let real = directory
+            .canonicalize()
+            .map_err(|e| Error::at("open the build context", directory, e))?;
         if !real.is_dir() {
             let why = "it is no directory".to_owned();
-            return Err(Error::malformed(format!("the build context {}", directory.display()), why));
+            return Err(Error::malformed(
+                format!("the build context {}", directory.display()),
+                why,
+            ));
         }
         let tree = Merged::open(&[real])?;
         let beside = |suffix: &str| {
@@ -42,13 +47,26 @@ impl Context {
         for path in candidates {
             if let Some(text) = read(&path)? {
                 let ignore = Ignore::parse(&text).map_err(|(line, why)| {
-                    Error::Refused(format!("{}:{line}: this pattern cannot be used: {why}", path.display()))
+                    Error::Refused(format!(
+                        "{}:{line}: this pattern cannot be used: {why}",
+                        path.display()
+                    ))
                 })?;
-                let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-                return Ok(Self { tree, ignore, ignore_file: name });
+                let name = path
+                    .file_name()
+                    .map(|name| name.to_string_lossy().into_owned());
+                return Ok(Self {
+                    tree,
+                    ignore,
+                    ignore_file: name,
+                });
             }
         }
-        Ok(Self { tree, ignore: Ignore::default(), ignore_file: None })
+        Ok(Self {
+            tree,
+            ignore: Ignore::default(),
+            ignore_file: None,
+        })
     }
 }
 
@@ -59,9 +77,15 @@ fn read(path: &Path) -> Result<Option<String>> {
         Err(e) => return Err(Error::at("open", path, e)),
     };
     let mut bytes = Vec::new();
-    file.take(ignore::FILE_MOST + 1).read_to_end(&mut bytes).map_err(|e| Error::at("read", path, e))?;
+    file.take(ignore::FILE_MOST + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| Error::at("read", path, e))?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > ignore::FILE_MOST {
-        return Err(Error::limit(path.display().to_string(), "build.ignore_bytes", ignore::FILE_MOST));
+        return Err(Error::limit(
+            path.display().to_string(),
+            "build.ignore_bytes",
+            ignore::FILE_MOST,
+        ));
     }
     String::from_utf8(bytes)
         .map(Some)

@@ -42,9 +42,21 @@ struct Planned<'a> {
 
 impl Builder<'_> {
     pub(super) fn copy(&mut self, stage: &mut Stage, node: &Node) -> Result<(), BuildError> {
-        let Instruction::Copy { from, chown, chmod, sources, to } = &node.what else { return Ok(()) };
+        let Instruction::Copy {
+            from,
+            chown,
+            chmod,
+            sources,
+            to,
+        } = &node.what
+        else {
+            return Ok(());
+        };
         let text = self.expand(stage, node, to)?;
-        let chown = chown.as_ref().map(|word| self.expand(stage, node, word)).transpose()?;
+        let chown = chown
+            .as_ref()
+            .map(|word| self.expand(stage, node, word))
+            .transpose()?;
         let chmod = match chmod {
             Some(word) => Some(self.mode(stage, node, word)?),
             None => None,
@@ -74,7 +86,10 @@ impl Builder<'_> {
         // An image that did not change needs not be looked through.
         let quick = source_image.as_ref().map(|draft| {
             let texts: Vec<_> = words.iter().map(|(_, text)| text).collect();
-            self.key(stage, &json!({"copy": settings, "image": draft.chain(), "sources": texts}))
+            self.key(
+                stage,
+                &json!({"copy": settings, "image": draft.chain(), "sources": texts}),
+            )
         });
         if let Some(record) = quick.as_ref().and_then(|key| self.recall(key)) {
             self.announce(node, true);
@@ -86,7 +101,10 @@ impl Builder<'_> {
             .map(|draft| self.layers(draft).and_then(|layers| Merged::open(&layers)))
             .transpose()?;
         let gathered = self.sources(stage, &copy, &words, merged.as_ref())?;
-        let key = self.key(stage, &json!({"copy": settings, "content": gather::digest(&gathered)}));
+        let key = self.key(
+            stage,
+            &json!({"copy": settings, "content": gather::digest(&gathered)}),
+        );
         let record = if let Some(record) = self.recall(&key) {
             self.announce(node, true);
             record
@@ -96,7 +114,9 @@ impl Builder<'_> {
                 Some(merged) => merged,
                 None => &self.context()?.tree,
             };
-            Record { layer: self.write(&stage.draft, &copy, &gathered, tree)? }
+            Record {
+                layer: self.write(&stage.draft, &copy, &gathered, tree)?,
+            }
         };
         for key in quick.iter().chain([&key]) {
             cache::remember(self.store, key, &record)?;
@@ -121,9 +141,14 @@ impl Builder<'_> {
                 && let Some(heredoc) = heredocs.next()
             {
                 let value = |name: &str| stage.value(name);
-                let expander = Expander { escape: self.file.source.escape, value: &value };
+                let expander = Expander {
+                    escape: self.file.source.escape,
+                    value: &value,
+                };
                 let body = if heredoc.expand {
-                    expander.body(&heredoc.body).map_err(|why| stages::at(self.file, node, word, why))?
+                    expander
+                        .body(&heredoc.body)
+                        .map_err(|why| stages::at(self.file, node, word, why))?
                 } else {
                     heredoc.body.clone()
                 };
@@ -132,11 +157,25 @@ impl Builder<'_> {
             }
             let entries_most = self.store.limits().entries;
             let (tree, ignore_file) = match merged {
-                Some(merged) => (Tree { merged, ignore: None, entries_most }, None),
+                Some(merged) => (
+                    Tree {
+                        merged,
+                        ignore: None,
+                        entries_most,
+                    },
+                    None,
+                ),
                 None => {
                     let context = self.context()?;
                     let ignore = Some(&context.ignore);
-                    (Tree { merged: &context.tree, ignore, entries_most }, context.ignore_file.as_ref())
+                    (
+                        Tree {
+                            merged: &context.tree,
+                            ignore,
+                            entries_most,
+                        },
+                        context.ignore_file.as_ref(),
+                    )
                 }
             };
             let at = |message: String| stages::at(self.file, node, word, message);
@@ -148,7 +187,11 @@ impl Builder<'_> {
                 }
             }
             if found == 0 {
-                let place = if merged.is_some() { "that image" } else { "the build context" };
+                let place = if merged.is_some() {
+                    "that image"
+                } else {
+                    "the build context"
+                };
                 let mut error = at(format!("{text:?} is not in {place}"));
                 error.help = ignore_file.map(|file| format!("it may be left out by {file}"));
                 return Err(error.into());
@@ -161,7 +204,10 @@ impl Builder<'_> {
             return Err(error.into());
         }
         for item in gathered.iter_mut().flat_map(|source| &mut source.items) {
-            if let Some(mode) = copy.chmod.filter(|_| !matches!(item.what, What::Symlink(_))) {
+            if let Some(mode) = copy
+                .chmod
+                .filter(|_| !matches!(item.what, What::Symlink(_)))
+            {
                 item.meta.mode = mode;
             }
         }
@@ -188,8 +234,15 @@ impl Builder<'_> {
             }
             None => None,
         };
-        let newest = sources.iter().flat_map(|s| &s.items).map(|item| item.meta.mtime).max();
-        let fresh = place::directory(newest.unwrap_or(0).max(draft.created()), owner.unwrap_or((0, 0)));
+        let newest = sources
+            .iter()
+            .flat_map(|s| &s.items)
+            .map(|item| item.meta.mtime)
+            .max();
+        let fresh = place::directory(
+            newest.unwrap_or(0).max(draft.created()),
+            owner.unwrap_or((0, 0)),
+        );
         let target = place::resolve(&image, copy.target.as_bytes()).map_err(at)?;
         let is_directory = target.kind == Some(FileType::Directory);
         let mut planned: BTreeMap<Vec<u8>, Planned<'_>> = BTreeMap::new();
@@ -202,7 +255,10 @@ impl Builder<'_> {
             } else {
                 target.path.clone()
             };
-            let parent = match (source.is_directory && is_directory, base.iter().rposition(|b| *b == b'/')) {
+            let parent = match (
+                source.is_directory && is_directory,
+                base.iter().rposition(|b| *b == b'/'),
+            ) {
                 (true, _) => base.as_slice(),
                 (false, Some(slash)) => base.get(..slash).unwrap_or_default(),
                 (false, None) => b"",
@@ -213,41 +269,73 @@ impl Builder<'_> {
             for item in &source.items {
                 let path = below(&base, &item.path);
                 // What stands in the image already as the destination keeps its owner and mode.
-                if path.is_empty() || (item.path.is_empty() && source.is_directory && is_directory) {
+                if path.is_empty() || (item.path.is_empty() && source.is_directory && is_directory)
+                {
                     continue;
                 }
                 let mut meta = item.meta.clone();
                 (meta.uid, meta.gid) = owner.unwrap_or((meta.uid, meta.gid));
                 let directory = matches!(item.what, What::Directory);
-                let there = planned
-                    .get(&path)
-                    .map(|planned| planned.item.is_none_or(|item| matches!(item.what, What::Directory)));
+                let there = planned.get(&path).map(|planned| {
+                    planned
+                        .item
+                        .is_none_or(|item| matches!(item.what, What::Directory))
+                });
                 let there = match there {
                     Some(there) => Some(there),
-                    None => look(&image, &path, false)?.map(|found| found.kind() == FileType::Directory),
+                    None => {
+                        look(&image, &path, false)?.map(|found| found.kind() == FileType::Directory)
+                    }
                 };
                 if let Some(there) = there.filter(|there| *there != directory) {
-                    let (old, new) = if there { ("directory", "file") } else { ("file or link", "directory") };
+                    let (old, new) = if there {
+                        ("directory", "file")
+                    } else {
+                        ("file or link", "directory")
+                    };
                     let path = shown(&path);
-                    return Err(at(format!("the {old} /{path} in the image would become a {new}")).into());
+                    return Err(at(format!(
+                        "the {old} /{path} in the image would become a {new}"
+                    ))
+                    .into());
                 }
-                planned.insert(path, Planned { item: Some(item), meta });
+                planned.insert(
+                    path,
+                    Planned {
+                        item: Some(item),
+                        meta,
+                    },
+                );
             }
         }
         Ok(self.layer(&planned, tree)?)
     }
 
-    fn layer(&self, planned: &BTreeMap<Vec<u8>, Planned<'_>>, tree: &Merged) -> Result<Option<Layer>> {
+    fn layer(
+        &self,
+        planned: &BTreeMap<Vec<u8>, Planned<'_>>,
+        tree: &Merged,
+    ) -> Result<Option<Layer>> {
         let mut writer = LayerWriter::new(self.store, self.options.epoch)?;
         for (path, Planned { item, meta }) in planned {
             match item.map(|item| &item.what) {
                 None | Some(What::Directory) => writer.add(path, Kind::Directory, meta, None)?,
-                Some(What::Symlink(target)) => writer.add(path, Kind::Symlink(target), meta, None)?,
+                Some(What::Symlink(target)) => {
+                    writer.add(path, Kind::Symlink(target), meta, None)?
+                }
                 Some(What::Fifo) => writer.add(path, Kind::Fifo, meta, None)?,
-                Some(What::File { size, from: From::Text(text), .. }) => {
+                Some(What::File {
+                    size,
+                    from: From::Text(text),
+                    ..
+                }) => {
                     writer.add(path, Kind::File(*size), meta, Some(&mut text.as_slice()))?;
                 }
-                Some(What::File { size, digest, from: From::Tree(from) }) => {
+                Some(What::File {
+                    size,
+                    digest,
+                    from: From::Tree(from),
+                }) => {
                     let changed = || {
                         let from = shown(from);
                         Error::Refused(format!("{from:?} changed while it was copied; build again"))
@@ -269,10 +357,18 @@ impl Builder<'_> {
 
     fn mode(&self, stage: &Stage, node: &Node, word: &Word) -> Result<u32, BuildError> {
         let text = self.expand(stage, node, word)?;
-        u32::from_str_radix(&text, 8).ok().filter(|mode| *mode <= 0o7777).ok_or_else(|| {
-            let mut error = stages::at(self.file, node, word, format!("{text:?} is not an octal mode"));
-            error.help = Some("--chmod=644".to_owned());
-            error.into()
-        })
+        u32::from_str_radix(&text, 8)
+            .ok()
+            .filter(|mode| *mode <= 0o7777)
+            .ok_or_else(|| {
+                let mut error = stages::at(
+                    self.file,
+                    node,
+                    word,
+                    format!("{text:?} is not an octal mode"),
+                );
+                error.help = Some("--chmod=644".to_owned());
+                error.into()
+            })
     }
 }

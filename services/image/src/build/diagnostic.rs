@@ -43,7 +43,11 @@ impl fmt::Display for Diagnostic {
         writeln!(f, "{number} | {}", shown.trim_end())?;
         let before = " ".repeat(self.column.saturating_sub(1).min(LINE_SHOWN));
         let room = LINE_SHOWN.saturating_sub(self.column).max(1);
-        write!(f, "{margin} | {before}{}", "^".repeat(self.length.clamp(1, room)))?;
+        write!(
+            f,
+            "{margin} | {before}{}",
+            "^".repeat(self.length.clamp(1, room))
+        )?;
         if let Some(help) = &self.help {
             write!(f, "\n{margin} = help: {help}")?;
         }
@@ -65,7 +69,12 @@ pub(crate) fn nearest<'a>(wrong: &str, words: &[&'a str]) -> Option<&'a str> {
     let most = (wrong.len() / 3).max(1);
     words
         .iter()
-        .map(|word| (strsim::damerau_levenshtein(&wrong, &word.to_ascii_lowercase()), *word))
+        .map(|word| {
+            (
+                strsim::damerau_levenshtein(&wrong, &word.to_ascii_lowercase()),
+                *word,
+            )
+        })
         .filter(|(distance, _)| *distance <= most)
         .min()
         .map(|(_, word)| word)

@@ -26,14 +26,24 @@ enum Quotes {
 impl Expander<'_> {
     /// One word: quotes removed, variables replaced.
     pub(crate) fn word(&self, raw: &str) -> Result<String, String> {
-        Cursor { chars: raw.chars().collect(), at: 0, expander: self, depth: 0 }
-            .text(None, Quotes::Removed)
+        Cursor {
+            chars: raw.chars().collect(),
+            at: 0,
+            expander: self,
+            depth: 0,
+        }
+        .text(None, Quotes::Removed)
     }
 
     /// A heredoc's body: variables replaced, quotes kept.
     pub(crate) fn body(&self, raw: &str) -> Result<String, String> {
-        Cursor { chars: raw.chars().collect(), at: 0, expander: self, depth: 0 }
-            .text(None, Quotes::Kept)
+        Cursor {
+            chars: raw.chars().collect(),
+            at: 0,
+            expander: self,
+            depth: 0,
+        }
+        .text(None, Quotes::Kept)
     }
 }
 
@@ -113,7 +123,8 @@ impl Cursor<'_> {
     fn name(&mut self) -> String {
         let mut name = String::new();
         while let Some(c) = self.peek() {
-            let fits = c == '_' || c.is_ascii_alphabetic() || (c.is_ascii_digit() && !name.is_empty());
+            let fits =
+                c == '_' || c.is_ascii_alphabetic() || (c.is_ascii_digit() && !name.is_empty());
             if !fits {
                 break;
             }
@@ -180,7 +191,11 @@ mod tests {
     }
 
     fn word(raw: &str) -> Result<String, String> {
-        Expander { escape: '\\', value: &value }.word(raw)
+        Expander {
+            escape: '\\',
+            value: &value,
+        }
+        .word(raw)
     }
 
     #[test]
@@ -228,12 +243,22 @@ mod tests {
             let error = word(raw).unwrap_err();
             assert!(error.contains(part), "{raw}: {error}");
         }
-        assert!(word(&"${none:-".repeat(200)).unwrap_err().contains("nested"));
+        assert!(
+            word(&"${none:-".repeat(200))
+                .unwrap_err()
+                .contains("nested")
+        );
     }
 
     #[test]
     fn a_body_keeps_its_quotes() {
-        let expander = Expander { escape: '\\', value: &value };
-        assert_eq!(expander.body("'$a' \"x\" \\$a \\n\n").as_deref(), Ok("'one two' \"x\" $a \\n\n"));
+        let expander = Expander {
+            escape: '\\',
+            value: &value,
+        };
+        assert_eq!(
+            expander.body("'$a' \"x\" \\$a \\n\n").as_deref(),
+            Ok("'one two' \"x\" $a \\n\n")
+        );
     }
 }

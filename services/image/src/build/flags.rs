@@ -37,8 +37,13 @@ impl Parser<'_> {
         let rest = &self.logical.rest;
         let mut flags = Vec::new();
         for (offset, text) in lines::shell_words(rest, self.source.escape) {
-            let whole = Word { raw: text.to_owned(), offset };
-            let Some(flag) = text.strip_prefix("--") else { return Ok((flags, offset)) };
+            let whole = Word {
+                raw: text.to_owned(),
+                offset,
+            };
+            let Some(flag) = text.strip_prefix("--") else {
+                return Ok((flags, offset));
+            };
             let (name, value) = flag.split_once('=').unwrap_or((flag, ""));
             if !known.contains(&name) {
                 let help = nearest(name, known).map_or_else(
@@ -46,15 +51,26 @@ impl Parser<'_> {
                     |near| format!("did you mean --{near}?"),
                 );
                 let keyword = self.logical.keyword.to_ascii_uppercase();
-                return Err(self.at(&whole, format!("{keyword} has no flag --{name}"), Some(&help)));
+                return Err(self.at(
+                    &whole,
+                    format!("{keyword} has no flag --{name}"),
+                    Some(&help),
+                ));
             }
             let value_offset = offset + text.len() - value.len();
-            let value = Word { raw: value.to_owned(), offset: value_offset };
+            let value = Word {
+                raw: value.to_owned(),
+                offset: value_offset,
+            };
             if value.raw.is_empty() && name != "link" {
                 let help = format!("--{name}=VALUE");
                 return Err(self.at(&whole, format!("--{name} needs a value"), Some(&help)));
             }
-            flags.push(Flag { name: name.to_owned(), value, whole });
+            flags.push(Flag {
+                name: name.to_owned(),
+                value,
+                whole,
+            });
         }
         Ok((flags, rest.len()))
     }
@@ -70,8 +86,14 @@ pub(super) fn mount(parser: &Parser<'_>, flag: &Flag) -> Result<Mount, Diagnosti
     let mut unknown = None;
     for part in flag.value.raw.split(',') {
         let (key, value) = part.split_once('=').unwrap_or((part, ""));
-        let whole = Word { raw: part.to_owned(), offset };
-        let word = Word { raw: value.to_owned(), offset: offset + part.len() - value.len() };
+        let whole = Word {
+            raw: part.to_owned(),
+            offset,
+        };
+        let word = Word {
+            raw: value.to_owned(),
+            offset: offset + part.len() - value.len(),
+        };
         offset += part.len() + 1;
         let number = |radix| {
             u32::from_str_radix(value, radix)
@@ -111,11 +133,17 @@ pub(super) fn mount(parser: &Parser<'_>, flag: &Flag) -> Result<Mount, Diagnosti
         }
         _ => {
             let message = format!("there is no mount of type {kind:?}");
-            return Err(parser.at(&flag.whole, message, Some("--mount=type=cache,target=/path")));
+            return Err(parser.at(
+                &flag.whole,
+                message,
+                Some("--mount=type=cache,target=/path"),
+            ));
         }
     }
     if let Some((whole, key)) = unknown {
-        let known = ["type", "target", "id", "sharing", "ro", "rw", "uid", "gid", "mode"];
+        let known = [
+            "type", "target", "id", "sharing", "ro", "rw", "uid", "gid", "mode",
+        ];
         let help = nearest(&key, &known).map_or_else(
             || format!("a cache takes {}", known.join(", ")),
             |near| format!("did you mean {near}?"),
@@ -126,5 +154,13 @@ pub(super) fn mount(parser: &Parser<'_>, flag: &Flag) -> Result<Mount, Diagnosti
         let help = "--mount=type=cache,target=/path";
         return Err(parser.at(&flag.whole, "the cache mount lacks its target", Some(help)));
     };
-    Ok(Mount { target, id, locked, writable, uid, gid, mode })
+    Ok(Mount {
+        target,
+        id,
+        locked,
+        writable,
+        uid,
+        gid,
+        mode,
+    })
 }

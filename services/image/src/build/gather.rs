@@ -42,7 +42,11 @@ pub(super) struct Item {
 #[derive(Debug)]
 pub(super) enum What {
     Directory,
-    File { size: u64, digest: [u8; 32], from: From },
+    File {
+        size: u64,
+        digest: [u8; 32],
+        from: From,
+    },
     Symlink(Vec<u8>),
     Fifo,
 }
@@ -81,12 +85,14 @@ impl Tree<'_> {
                     .map_err(|e| format!("{part:?} cannot be used as a pattern: {}", e.kind()))?
                     .compile_matcher();
                 for dir in &found {
-                    let Some(there) = look(self.merged, dir, true).map_err(|e| e.to_string())? else {
+                    let Some(there) = look(self.merged, dir, true).map_err(|e| e.to_string())?
+                    else {
                         continue;
                     };
                     let names = there.names().map_err(|e| e.to_string())?;
                     for name in names {
-                        let matches = std::str::from_utf8(&name).is_ok_and(|name| glob.is_match(name));
+                        let matches =
+                            std::str::from_utf8(&name).is_ok_and(|name| glob.is_match(name));
                         if matches {
                             next.push(below(dir, &name));
                         }
@@ -107,28 +113,54 @@ impl Tree<'_> {
     }
 
     fn is_ignored(&self, path: &[u8]) -> bool {
-        self.ignore.is_some_and(|ignore| ignore.is_ignored(&String::from_utf8_lossy(path)))
+        self.ignore
+            .is_some_and(|ignore| ignore.is_ignored(&String::from_utf8_lossy(path)))
     }
 
     /// Lists a source; none: nothing is there, or it is left out.
     pub(super) fn gather(&self, path: &[u8]) -> Result<Option<Source>> {
         // A link is followed to what it means within the tree; one that leads out is copied as it is.
         let place = place::resolve(self.merged, path).map_err(Error::Refused)?;
-        let Some(found) = look(self.merged, &place.path, false)? else { return Ok(None) };
-        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default().to_vec();
+        let Some(found) = look(self.merged, &place.path, false)? else {
+            return Ok(None);
+        };
+        let name = path
+            .rsplit(|byte| *byte == b'/')
+            .next()
+            .unwrap_or_default()
+            .to_vec();
         let is_directory = found.kind() == FileType::Directory;
         let mut items = Vec::new();
         self.add(&mut items, &place.path, b"", found, 0)?;
-        Ok((!items.is_empty()).then_some(Source { name, is_directory, items }))
+        Ok((!items.is_empty()).then_some(Source {
+            name,
+            is_directory,
+            items,
+        }))
     }
 
-    fn add(&self, items: &mut Vec<Item>, path: &[u8], below_source: &[u8], found: Found, depth: usize) -> Result<()> {
+    fn add(
+        &self,
+        items: &mut Vec<Item>,
+        path: &[u8],
+        below_source: &[u8],
+        found: Found,
+        depth: usize,
+    ) -> Result<()> {
         if depth > DEPTH_MOST {
             let most = u64::try_from(DEPTH_MOST).unwrap_or(u64::MAX);
-            return Err(Error::limit(format!("directory {:?}", shown(path)), "unpack.depth", most));
+            return Err(Error::limit(
+                format!("directory {:?}", shown(path)),
+                "unpack.depth",
+                most,
+            ));
         }
         if u64::try_from(items.len()).unwrap_or(u64::MAX) >= self.entries_most {
-            return Err(Error::limit("what COPY copies", "unpack.entries", self.entries_most));
+            return Err(Error::limit(
+                "what COPY copies",
+                "unpack.entries",
+                self.entries_most,
+            ));
         }
         let ignored = !path.is_empty() && self.is_ignored(path);
         if found.kind() == FileType::Directory {
@@ -137,9 +169,19 @@ impl Tree<'_> {
             }
             let here = items.len();
             let meta = self.meta(&found, path)?;
-            items.push(Item { path: below_source.to_vec(), what: What::Directory, meta });
+            items.push(Item {
+                path: below_source.to_vec(),
+                what: What::Directory,
+                meta,
+            });
             found.each(|name, child| {
-                self.add(items, &below(path, name), &below(below_source, name), child, depth + 1)
+                self.add(
+                    items,
+                    &below(path, name),
+                    &below(below_source, name),
+                    child,
+                    depth + 1,
+                )
             })?;
             // Only what is wanted below it keeps a directory that is left out.
             if ignored && items.len() == here + 1 {
@@ -153,7 +195,11 @@ impl Tree<'_> {
         let what = match found.kind() {
             FileType::RegularFile => {
                 let (digest, size) = hash(&mut found.open_file()?, path)?;
-                What::File { size, digest, from: From::Tree(path.to_vec()) }
+                What::File {
+                    size,
+                    digest,
+                    from: From::Tree(path.to_vec()),
+                }
             }
             FileType::Symlink => What::Symlink(found.link_target()?),
             FileType::Fifo => What::Fifo,
@@ -163,7 +209,11 @@ impl Tree<'_> {
             }
         };
         let meta = self.meta(&found, path)?;
-        items.push(Item { path: below_source.to_vec(), what, meta });
+        items.push(Item {
+            path: below_source.to_vec(),
+            what,
+            meta,
+        });
         Ok(())
     }
 
@@ -172,7 +222,8 @@ impl Tree<'_> {
         if self.ignore.is_some() {
             // Who owns the files of the context is this host's matter.
             (meta.uid, meta.gid) = (0, 0);
-            meta.xattrs.retain(|(name, _)| !name.starts_with(b"system."));
+            meta.xattrs
+                .retain(|(name, _)| !name.starts_with(b"system."));
         }
         Ok(meta)
     }
@@ -183,10 +234,28 @@ pub(super) fn text(name: &str, body: String) -> Source {
     let bytes = body.into_bytes();
     let digest = *Digest::of(&bytes).as_bytes();
     let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-    let meta = Meta { mode: 0o644, uid: 0, gid: 0, mtime: 0, xattrs: Vec::new() };
-    let what = What::File { size, digest, from: From::Text(bytes) };
-    let items = vec![Item { path: Vec::new(), what, meta }];
-    Source { name: name.as_bytes().to_vec(), is_directory: false, items }
+    let meta = Meta {
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+        mtime: 0,
+        xattrs: Vec::new(),
+    };
+    let what = What::File {
+        size,
+        digest,
+        from: From::Text(bytes),
+    };
+    let items = vec![Item {
+        path: Vec::new(),
+        what,
+        meta,
+    }];
+    Source {
+        name: name.as_bytes().to_vec(),
+        is_directory: false,
+        items,
+    }
 }
 
 /// A digest of all that copying the sources depends on: names, kinds, modes, owners, attributes, content;
@@ -199,7 +268,11 @@ pub(super) fn digest(sources: &[Source]) -> Digest {
     };
     for source in sources {
         field(&source.name);
-        field(&u64::try_from(source.items.len()).unwrap_or(u64::MAX).to_le_bytes());
+        field(
+            &u64::try_from(source.items.len())
+                .unwrap_or(u64::MAX)
+                .to_le_bytes(),
+        );
         for Item { path, what, meta } in &source.items {
             field(path);
             match what {
@@ -214,7 +287,12 @@ pub(super) fn digest(sources: &[Source]) -> Digest {
                 }
                 What::Fifo => field(b"fifo"),
             }
-            for number in [meta.mode, meta.uid, meta.gid, u32::try_from(meta.xattrs.len()).unwrap_or(0)] {
+            for number in [
+                meta.mode,
+                meta.uid,
+                meta.gid,
+                u32::try_from(meta.xattrs.len()).unwrap_or(0),
+            ] {
                 field(&number.to_le_bytes());
             }
             for (name, value) in &meta.xattrs {
@@ -248,7 +326,11 @@ pub(super) struct Hashing<R> {
 
 impl<R: Read> Hashing<R> {
     pub(super) fn new(inner: R) -> Self {
-        Self { inner, hasher: Sha256::new(), count: 0 }
+        Self {
+            inner,
+            hasher: Sha256::new(),
+            count: 0,
+        }
     }
 
     pub(super) fn finish(self) -> ([u8; 32], u64) {

@@ -25,7 +25,12 @@ impl Ignore {
     /// Reads the patterns; an error gives the line and what is wrong with it.
     pub(crate) fn parse(text: &str) -> Result<Self, (usize, String)> {
         let mut ignore = Self::default();
-        for (index, line) in text.strip_prefix('\u{feff}').unwrap_or(text).lines().enumerate() {
+        for (index, line) in text
+            .strip_prefix('\u{feff}')
+            .unwrap_or(text)
+            .lines()
+            .enumerate()
+        {
             // Only a "#" in the first column begins a comment.
             if line.starts_with('#') {
                 continue;
@@ -40,7 +45,10 @@ impl Ignore {
                 continue;
             }
             if ignore.patterns.len() == PATTERNS_MOST {
-                return Err((index + 1, format!("there are more than {PATTERNS_MOST} patterns")));
+                return Err((
+                    index + 1,
+                    format!("there are more than {PATTERNS_MOST} patterns"),
+                ));
             }
             let glob = GlobBuilder::new(&pattern)
                 .literal_separator(true)
@@ -48,7 +56,10 @@ impl Ignore {
                 .build()
                 .map_err(|e| (index + 1, e.kind().to_string()))?;
             ignore.has_exceptions |= exception;
-            ignore.patterns.push(Pattern { matcher: glob.compile_matcher(), exception });
+            ignore.patterns.push(Pattern {
+                matcher: glob.compile_matcher(),
+                exception,
+            });
         }
         Ok(ignore)
     }
@@ -73,8 +84,14 @@ impl Ignore {
 
 impl Pattern {
     fn matches(&self, path: &str) -> bool {
-        let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
-        ends.into_iter().any(|end| path.get(..end).is_some_and(|part| self.matcher.is_match(part)))
+        let ends = path
+            .match_indices('/')
+            .map(|(at, _)| at)
+            .chain([path.len()]);
+        ends.into_iter().any(|end| {
+            path.get(..end)
+                .is_some_and(|part| self.matcher.is_match(part))
+        })
     }
 }
 
@@ -122,7 +139,9 @@ mod tests {
     #[test]
     fn everything_may_be_left_out_but_something() {
         let ignore = Ignore::parse("*\n!src\n").unwrap();
-        assert!(ignore.is_ignored("x") && !ignore.is_ignored("src") && !ignore.is_ignored("src/a/b"));
+        assert!(
+            ignore.is_ignored("x") && !ignore.is_ignored("src") && !ignore.is_ignored("src/a/b")
+        );
     }
 
     #[test]

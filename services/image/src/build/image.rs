@@ -59,7 +59,9 @@ impl Draft {
         let wrong = |why: &str| Error::malformed(format!("the configuration of {digest}"), why);
         let config: Value = serde_json::from_slice(&store.read_blob(&manifest.config.digest)?)
             .map_err(|e| wrong(&e.to_string()))?;
-        let Value::Object(mut config) = config else { return Err(wrong("it is no object")) };
+        let Value::Object(mut config) = config else {
+            return Err(wrong("it is no object"));
+        };
         let rootfs = config.shift_remove("rootfs").unwrap_or_default();
         let diff_ids: Vec<Digest> = rootfs
             .get("diff_ids")
@@ -67,7 +69,9 @@ impl Draft {
             .and_then(|ids| serde_json::from_value(ids).ok())
             .ok_or_else(|| wrong("it does not say what its layers are"))?;
         if diff_ids.len() != manifest.layers.len() {
-            return Err(wrong("it tells of another number of layers than the manifest"));
+            return Err(wrong(
+                "it tells of another number of layers than the manifest",
+            ));
         }
         let history = match config.shift_remove("history") {
             Some(Value::Array(history)) => history,
@@ -90,8 +94,18 @@ impl Draft {
                 descriptor(&media_type, &layer.digest, layer.size)
             })
             .collect();
-        let created = created_text.as_ref().and_then(Value::as_str).and_then(parse_time);
-        Ok(Self { config, layers, diff_ids, history, created, created_text })
+        let created = created_text
+            .as_ref()
+            .and_then(Value::as_str)
+            .and_then(parse_time);
+        Ok(Self {
+            config,
+            layers,
+            diff_ids,
+            history,
+            created,
+            created_text,
+        })
     }
 
     /// The `config` member: what containers of this image are started with.
@@ -115,13 +129,20 @@ impl Draft {
 
     /// A text of `config`; empty where there is none.
     pub(crate) fn text(&self, key: &str) -> &str {
-        self.settings().and_then(|s| s.get(key)).and_then(Value::as_str).unwrap_or_default()
+        self.settings()
+            .and_then(|s| s.get(key))
+            .and_then(Value::as_str)
+            .unwrap_or_default()
     }
 
     /// A list of texts of `config`.
     pub(crate) fn list(&self, key: &str) -> Option<Vec<String>> {
         let list = self.settings()?.get(key)?.as_array()?;
-        Some(list.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect())
+        Some(
+            list.iter()
+                .filter_map(|v| v.as_str().map(str::to_owned))
+                .collect(),
+        )
     }
 
     /// Adds a key to a member that maps.
@@ -150,7 +171,10 @@ impl Draft {
             Some((_, old)) => value.clone_into(old),
             None => env.push((name.to_owned(), value.to_owned())),
         }
-        let list = env.iter().map(|(name, value)| format!("{name}={value}").into()).collect();
+        let list = env
+            .iter()
+            .map(|(name, value)| format!("{name}={value}").into())
+            .collect();
         self.set("Env", Value::Array(list));
     }
 
@@ -179,7 +203,11 @@ impl Draft {
 
     /// Adds a layer.
     pub(crate) fn push_layer(&mut self, layer: &Layer, created_by: &str) {
-        self.layers.push(descriptor(&format!("{OCI_LAYER}+gzip"), &layer.digest, layer.size));
+        self.layers.push(descriptor(
+            &format!("{OCI_LAYER}+gzip"),
+            &layer.digest,
+            layer.size,
+        ));
         self.diff_ids.push(layer.diff_id);
         self.created = Some(self.created().max(layer.newest));
         self.created_text = None;
@@ -217,8 +245,15 @@ impl Draft {
         for (key, value) in &self.config {
             config.insert(key.clone(), value.clone());
         }
-        let ids: Vec<_> = self.diff_ids.iter().map(|id| id.to_string().into()).collect();
-        config.insert("rootfs".into(), json!({"type": "layers", "diff_ids": Value::Array(ids)}));
+        let ids: Vec<_> = self
+            .diff_ids
+            .iter()
+            .map(|id| id.to_string().into())
+            .collect();
+        config.insert(
+            "rootfs".into(),
+            json!({"type": "layers", "diff_ids": Value::Array(ids)}),
+        );
         config.insert("history".into(), Value::Array(self.history.clone()));
         let config = Value::Object(config).to_string();
         let config_digest = store.ingest_bytes(config.as_bytes())?;
@@ -250,7 +285,11 @@ pub(crate) fn time(seconds: u64) -> String {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_shifted = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_shifted + 2) / 5 + 1;
-    let month = if month_shifted < 10 { month_shifted + 3 } else { month_shifted - 9 };
+    let month = if month_shifted < 10 {
+        month_shifted + 3
+    } else {
+        month_shifted - 9
+    };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     let (hour, minute, second) = (rest / 3_600, rest / 60 % 60, rest % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
@@ -289,7 +328,10 @@ mod tests {
             assert_eq!(time(seconds), text);
             assert_eq!(parse_time(text), Some(seconds));
         }
-        assert_eq!(parse_time("2023-11-14T22:13:20.123456789Z"), Some(1_700_000_000));
+        assert_eq!(
+            parse_time("2023-11-14T22:13:20.123456789Z"),
+            Some(1_700_000_000)
+        );
         assert_eq!(parse_time("1969-12-31T23:59:59Z"), None);
         assert_eq!(parse_time("yesterday"), None);
     }

@@ -78,7 +78,9 @@ impl LayerWriter {
             .open(&path)
             .map_err(|e| Error::at("make", &path, e))?;
         let compressed = Hashing::new(io::BufWriter::with_capacity(128 << 10, file));
-        let gzip = flate2::GzBuilder::new().mtime(0).write(compressed, flate2::Compression::new(6));
+        let gzip = flate2::GzBuilder::new()
+            .mtime(0)
+            .write(compressed, flate2::Compression::new(6));
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Ok(Self {
             store: store.clone(),
@@ -139,18 +141,29 @@ impl LayerWriter {
     fn content(&mut self, path: &[u8], content: &mut dyn Read, size: u64) -> Result<()> {
         let changed = || {
             let path = String::from_utf8_lossy(path).into_owned();
-            Error::Refused(format!("{path:?} changed while it was read; build again when it is at rest"))
+            Error::Refused(format!(
+                "{path:?} changed while it was read; build again when it is at rest"
+            ))
         };
         let mut limited = content.take(size);
-        let copied = io::copy(&mut limited, &mut self.tar).map_err(|e| Error::io("write a layer", e))?;
+        let copied =
+            io::copy(&mut limited, &mut self.tar).map_err(|e| Error::io("write a layer", e))?;
         let mut more = [0];
         let content = limited.into_inner();
-        let rest = content.read(&mut more).map_err(|e| Error::io("read a file for a layer", e))?;
-        if copied == size && rest == 0 { Ok(()) } else { Err(changed()) }
+        let rest = content
+            .read(&mut more)
+            .map_err(|e| Error::io("read a file for a layer", e))?;
+        if copied == size && rest == 0 {
+            Ok(())
+        } else {
+            Err(changed())
+        }
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.tar.write_all(bytes).map_err(|e| Error::io("write a layer", e))
+        self.tar
+            .write_all(bytes)
+            .map_err(|e| Error::io("write a layer", e))
     }
 
     fn pad(&mut self, size: u64) -> Result<()> {
@@ -171,7 +184,12 @@ impl LayerWriter {
         file.sync_all().map_err(fail)?;
         let path = self.scratch.path().join("layer");
         self.store.ingest_file(&path, digest)?;
-        Ok(Layer { digest, size, diff_id, newest: self.newest })
+        Ok(Layer {
+            digest,
+            size,
+            diff_id,
+            newest: self.newest,
+        })
     }
 }
 
@@ -184,11 +202,19 @@ struct Hashing<W> {
 
 impl<W: Write> Hashing<W> {
     fn new(inner: W) -> Self {
-        Self { inner, hasher: Sha256::new(), count: 0 }
+        Self {
+            inner,
+            hasher: Sha256::new(),
+            count: 0,
+        }
     }
 
     fn finish(self) -> (W, Digest, u64) {
-        (self.inner, Digest::from_bytes(self.hasher.finalize().into()), self.count)
+        (
+            self.inner,
+            Digest::from_bytes(self.hasher.finalize().into()),
+            self.count,
+        )
     }
 }
 
@@ -246,7 +272,10 @@ fn pax(name: &[u8], link: &[u8], size: u64, meta: &Meta) -> Vec<u8> {
     records
 }
 
-#[expect(clippy::too_many_arguments, reason = "the fields of one header, in its order")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the fields of one header, in its order"
+)]
 fn header(
     name: &[u8],
     flag: u8,
@@ -269,8 +298,16 @@ fn header(
     put(100, format!("{mode:07o}\0").as_bytes(), 8);
     put(108, format!("{:07o}\0", within(uid, OCTAL_7)).as_bytes(), 8);
     put(116, format!("{:07o}\0", within(gid, OCTAL_7)).as_bytes(), 8);
-    put(124, format!("{:011o}\0", within(size, OCTAL_11)).as_bytes(), 12);
-    put(136, format!("{:011o}\0", within(mtime, OCTAL_11)).as_bytes(), 12);
+    put(
+        124,
+        format!("{:011o}\0", within(size, OCTAL_11)).as_bytes(),
+        12,
+    );
+    put(
+        136,
+        format!("{:011o}\0", within(mtime, OCTAL_11)).as_bytes(),
+        12,
+    );
     put(148, b"        ", 8);
     put(156, &[flag], 1);
     put(157, link, NAME_MOST);

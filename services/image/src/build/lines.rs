@@ -58,14 +58,23 @@ pub(crate) struct Heredoc {
 
 impl Source {
     /// An error in this file.
-    pub(crate) fn error(&self, place: Place, length: usize, message: impl Into<String>) -> Diagnostic {
+    pub(crate) fn error(
+        &self,
+        place: Place,
+        length: usize,
+        message: impl Into<String>,
+    ) -> Diagnostic {
         Diagnostic {
             message: message.into(),
             file: self.file.clone(),
             line: place.line,
             column: place.column,
             length,
-            source: self.lines.get(place.line.saturating_sub(1)).cloned().unwrap_or_default(),
+            source: self
+                .lines
+                .get(place.line.saturating_sub(1))
+                .cloned()
+                .unwrap_or_default(),
             help: None,
             output: Vec::new(),
         }
@@ -80,25 +89,41 @@ impl Logical {
             return self.place;
         };
         let text = self.rest.get(*start..offset).unwrap_or_default();
-        Place { line: place.line, column: place.column + text.chars().count() }
+        Place {
+            line: place.line,
+            column: place.column + text.chars().count(),
+        }
     }
 }
 
 /// Splits a file into its instructions.
 pub(crate) fn split(text: &str, file: &str) -> Result<(Source, Vec<Logical>), Diagnostic> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let lines: Vec<String> =
-        text.split('\n').map(|l| l.strip_suffix('\r').unwrap_or(l).to_owned()).collect();
-    let mut source = Source { file: file.to_owned(), lines, escape: '\\' };
+    let lines: Vec<String> = text
+        .split('\n')
+        .map(|l| l.strip_suffix('\r').unwrap_or(l).to_owned())
+        .collect();
+    let mut source = Source {
+        file: file.to_owned(),
+        lines,
+        escape: '\\',
+    };
     let start = Place { line: 1, column: 1 };
     if text.len() > FILE_MOST {
-        return Err(source.error(start, 1, format!("the file is larger than {FILE_MOST} bytes")));
+        return Err(source.error(
+            start,
+            1,
+            format!("the file is larger than {FILE_MOST} bytes"),
+        ));
     }
     if text.contains('\0') {
         return Err(source.error(start, 1, "the file holds a zero byte: it is no text"));
     }
     directives(&mut source)?;
-    let mut reader = Reader { source: &source, next: 0 };
+    let mut reader = Reader {
+        source: &source,
+        next: 0,
+    };
     let mut logical = Vec::new();
     while let Some(instruction) = reader.instruction()? {
         if logical.len() == INSTRUCTIONS_MOST {
@@ -113,8 +138,10 @@ pub(crate) fn split(text: &str, file: &str) -> Result<(Source, Vec<Logical>), Di
 /// Reads `# escape=` and passes over `# syntax=` and `# check=`, which stand before anything else.
 fn directives(source: &mut Source) -> Result<(), Diagnostic> {
     for (index, line) in source.lines.iter().enumerate() {
-        let Some((key, value)) =
-            line.trim().strip_prefix('#').and_then(|comment| comment.split_once('='))
+        let Some((key, value)) = line
+            .trim()
+            .strip_prefix('#')
+            .and_then(|comment| comment.split_once('='))
         else {
             break;
         };
@@ -123,7 +150,10 @@ fn directives(source: &mut Source) -> Result<(), Diagnostic> {
             ("escape", "\\") => source.escape = '\\',
             ("escape", "`") => source.escape = '`',
             ("escape", _) => {
-                let place = Place { line: index + 1, column: 1 };
+                let place = Place {
+                    line: index + 1,
+                    column: 1,
+                };
                 let message = format!("{value:?} cannot be the escape character");
                 let mut error = source.error(place, line.chars().count(), message);
                 error.help = Some("it is \\ or `".to_owned());
@@ -163,33 +193,66 @@ impl Reader<'_> {
             .get(indent..)
             .and_then(|t| t.find(char::is_whitespace))
             .map_or(piece.len(), |n| indent + n);
-        let keyword = piece.get(indent..keyword_end).unwrap_or_default().to_owned();
+        let keyword = piece
+            .get(indent..keyword_end)
+            .unwrap_or_default()
+            .to_owned();
         let column_of = |line: &str, at: usize| {
-            line.get(..at).map_or(1, |before| before.chars().count() + 1)
+            line.get(..at)
+                .map_or(1, |before| before.chars().count() + 1)
         };
-        let place = Place { line: number, column: column_of(&first, indent) };
+        let place = Place {
+            line: number,
+            column: column_of(&first, indent),
+        };
         let after = piece.get(keyword_end..).unwrap_or_default();
         let rest_start = keyword_end + (after.len() - after.trim_start().len());
         let mut rest = piece.get(rest_start..).unwrap_or_default().to_owned();
-        let mut origins =
-            vec![(0, Place { line: number, column: column_of(&first, rest_start) })];
+        let mut origins = vec![(
+            0,
+            Place {
+                line: number,
+                column: column_of(&first, rest_start),
+            },
+        )];
         while continues {
-            let Some((number, line)) = self.line() else { break };
+            let Some((number, line)) = self.line() else {
+                break;
+            };
             if is_passed_over(line) {
                 continue;
             }
             let line = line.to_owned();
             (piece, continues) = without_escape(&line, escape);
             // Before its first word, an instruction's white space counts for nothing.
-            let text = if rest.is_empty() { piece.trim_start() } else { piece };
+            let text = if rest.is_empty() {
+                piece.trim_start()
+            } else {
+                piece
+            };
             let column = column_of(&line, piece.len() - text.len());
-            origins.push((rest.len(), Place { line: number, column }));
+            origins.push((
+                rest.len(),
+                Place {
+                    line: number,
+                    column,
+                },
+            ));
             rest.push_str(text);
         }
         let trimmed = rest.trim_end().len();
         rest.truncate(trimmed);
-        let mut logical = Logical { keyword, place, rest, origins, heredocs: Vec::new() };
-        if ["RUN", "COPY", "ADD"].iter().any(|k| logical.keyword.eq_ignore_ascii_case(k)) {
+        let mut logical = Logical {
+            keyword,
+            place,
+            rest,
+            origins,
+            heredocs: Vec::new(),
+        };
+        if ["RUN", "COPY", "ADD"]
+            .iter()
+            .any(|k| logical.keyword.eq_ignore_ascii_case(k))
+        {
             self.heredocs(&mut logical)?;
         }
         Ok(Some(logical))
@@ -197,7 +260,9 @@ impl Reader<'_> {
 
     fn heredocs(&mut self, logical: &mut Logical) -> Result<(), Diagnostic> {
         for (offset, word) in shell_words(&logical.rest, self.source.escape) {
-            let Some((name, expand, chomp)) = heredoc_word(word) else { continue };
+            let Some((name, expand, chomp)) = heredoc_word(word) else {
+                continue;
+            };
             let place = logical.place_of(offset);
             let length = word.chars().count();
             if logical.heredocs.len() == HEREDOCS_MOST {
@@ -212,14 +277,23 @@ impl Reader<'_> {
                     error.help = Some(format!("end it by a line that holds only {name}"));
                     return Err(error);
                 };
-                let line = if chomp { line.trim_start_matches('\t') } else { line };
+                let line = if chomp {
+                    line.trim_start_matches('\t')
+                } else {
+                    line
+                };
                 if line == name {
                     break;
                 }
                 body.push_str(line);
                 body.push('\n');
             }
-            logical.heredocs.push(Heredoc { name, expand, chomp, body });
+            logical.heredocs.push(Heredoc {
+                name,
+                expand,
+                chomp,
+                body,
+            });
         }
         Ok(())
     }
@@ -240,7 +314,9 @@ fn without_escape(line: &str, escape: char) -> (&str, bool) {
 
 /// `<<NAME`, `<<-NAME`, `<<"NAME"`, `<<'NAME'`, each with a number before it or without.
 pub(crate) fn heredoc_word(word: &str) -> Option<(String, bool, bool)> {
-    let word = word.trim_start_matches(|c: char| c.is_ascii_digit()).strip_prefix("<<")?;
+    let word = word
+        .trim_start_matches(|c: char| c.is_ascii_digit())
+        .strip_prefix("<<")?;
     let (word, chomp) = match word.strip_prefix('-') {
         Some(word) => (word, true),
         None => (word, false),
@@ -294,9 +370,17 @@ mod tests {
 
     #[test]
     fn lines_are_joined_and_places_kept() {
-        let all = logical("# syntax=docker/dockerfile:1\n\nFROM a\nRUN one \\\n  # not this\n\n  two \\\n three\nCMD x");
-        let words: Vec<_> = all.iter().map(|l| (l.keyword.as_str(), l.rest.as_str())).collect();
-        assert_eq!(words, [("FROM", "a"), ("RUN", "one   two  three"), ("CMD", "x")]);
+        let all = logical(
+            "# syntax=docker/dockerfile:1\n\nFROM a\nRUN one \\\n  # not this\n\n  two \\\n three\nCMD x",
+        );
+        let words: Vec<_> = all
+            .iter()
+            .map(|l| (l.keyword.as_str(), l.rest.as_str()))
+            .collect();
+        assert_eq!(
+            words,
+            [("FROM", "a"), ("RUN", "one   two  three"), ("CMD", "x")]
+        );
         let run = &all[1];
         assert_eq!(run.place, Place { line: 4, column: 1 });
         assert_eq!(run.place_of(0), Place { line: 4, column: 5 });
@@ -318,9 +402,17 @@ mod tests {
     fn heredocs_are_attached_in_order() {
         let all = logical("COPY <<A <<-'B' /x/\none $x\nA\n\t\ttwo\n\tB\nRUN echo $((1 << 2))\n");
         assert_eq!(all.len(), 2);
-        let [a, b] = all[0].heredocs.as_slice() else { panic!("two heredocs") };
-        assert_eq!((a.name.as_str(), a.body.as_str(), a.expand), ("A", "one $x\n", true));
-        assert_eq!((b.name.as_str(), b.body.as_str(), b.expand), ("B", "two\n", false));
+        let [a, b] = all[0].heredocs.as_slice() else {
+            panic!("two heredocs")
+        };
+        assert_eq!(
+            (a.name.as_str(), a.body.as_str(), a.expand),
+            ("A", "one $x\n", true)
+        );
+        assert_eq!(
+            (b.name.as_str(), b.body.as_str(), b.expand),
+            ("B", "two\n", false)
+        );
         assert!(all[1].heredocs.is_empty());
     }
 

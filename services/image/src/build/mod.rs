@@ -13,8 +13,8 @@ mod ignore;
 mod image;
 pub(crate) mod layer;
 mod lines;
-mod place;
 mod parse;
+mod place;
 mod run;
 mod settings;
 mod stage;
@@ -102,7 +102,9 @@ impl BuildOptions<'_> {
             tags: Vec::new(),
             no_cache: false,
             cache_mounts: cache_mounts.to_owned(),
-            epoch: std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok()),
+            epoch: std::env::var("SOURCE_DATE_EPOCH")
+                .ok()
+                .and_then(|text| text.parse().ok()),
             pull: None,
         }
     }
@@ -158,7 +160,9 @@ fn read(path: &Path) -> Result<String, Error> {
     let file = std::fs::File::open(path).map_err(|e| Error::at("open", path, e))?;
     let most = u64::try_from(lines::FILE_MOST).unwrap_or(u64::MAX);
     let mut bytes = Vec::new();
-    file.take(most + 1).read_to_end(&mut bytes).map_err(|e| Error::at("read", path, e))?;
+    file.take(most + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| Error::at("read", path, e))?;
     String::from_utf8(bytes)
         .map_err(|_| Error::malformed(path.display().to_string(), "it is not UTF-8 text"))
 }

@@ -38,12 +38,26 @@ pub(crate) enum Command {
 /// What an instruction says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Instruction {
-    From { platform: Option<Word>, image: Word, name: Option<String> },
+    From {
+        platform: Option<Word>,
+        image: Word,
+        name: Option<String>,
+    },
     Arg(Vec<(String, Option<Word>)>),
     Env(Vec<(Word, Word)>),
     Label(Vec<(Word, Word)>),
-    Run { command: Command, mounts: Vec<Mount>, network: bool },
-    Copy { from: Option<Word>, chown: Option<Word>, chmod: Option<Word>, sources: Vec<Word>, to: Word },
+    Run {
+        command: Command,
+        mounts: Vec<Mount>,
+        network: bool,
+    },
+    Copy {
+        from: Option<Word>,
+        chown: Option<Word>,
+        chmod: Option<Word>,
+        sources: Vec<Word>,
+        to: Word,
+    },
     Workdir(Word),
     User(Word),
     Entrypoint(Command),
@@ -55,16 +69,40 @@ pub(crate) enum Instruction {
 }
 
 const KNOWN: [&str; 14] = [
-    "FROM", "ARG", "ENV", "LABEL", "RUN", "COPY", "WORKDIR", "USER", "ENTRYPOINT", "CMD", "SHELL",
-    "EXPOSE", "VOLUME", "STOPSIGNAL",
+    "FROM",
+    "ARG",
+    "ENV",
+    "LABEL",
+    "RUN",
+    "COPY",
+    "WORKDIR",
+    "USER",
+    "ENTRYPOINT",
+    "CMD",
+    "SHELL",
+    "EXPOSE",
+    "VOLUME",
+    "STOPSIGNAL",
 ];
 
 /// What Docker knows and Regatta does not, with the way out.
 const UNSUPPORTED: [(&str, &str); 4] = [
-    ("ADD", "use COPY; for an archive or a URL, use RUN with tar or curl"),
-    ("HEALTHCHECK", "leave it out; a test's command checks what it needs"),
-    ("ONBUILD", "write its instruction into the Containerfiles that build on this image"),
-    ("MAINTAINER", "use LABEL org.opencontainers.image.authors=..."),
+    (
+        "ADD",
+        "use COPY; for an archive or a URL, use RUN with tar or curl",
+    ),
+    (
+        "HEALTHCHECK",
+        "leave it out; a test's command checks what it needs",
+    ),
+    (
+        "ONBUILD",
+        "write its instruction into the Containerfiles that build on this image",
+    ),
+    (
+        "MAINTAINER",
+        "use LABEL org.opencontainers.image.authors=...",
+    ),
 ];
 
 /// Parses a whole Containerfile. `file` is its name in messages.
@@ -73,14 +111,22 @@ pub(crate) fn parse(text: &str, file: &str) -> Result<File, Diagnostic> {
     let mut nodes = Vec::with_capacity(logical.len());
     let mut in_stage = false;
     for logical in logical {
-        let what = Parser { source: &source, logical: &logical }.instruction()?;
+        let what = Parser {
+            source: &source,
+            logical: &logical,
+        }
+        .instruction()?;
         match &what {
             Instruction::From { .. } => in_stage = true,
             Instruction::Arg(_) => {}
             _ if in_stage => {}
             _ => {
-                let message = format!("{} stands before the first FROM", logical.keyword.to_uppercase());
-                let mut error = source.error(logical.place, logical.keyword.chars().count(), message);
+                let message = format!(
+                    "{} stands before the first FROM",
+                    logical.keyword.to_uppercase()
+                );
+                let mut error =
+                    source.error(logical.place, logical.keyword.chars().count(), message);
                 error.help = Some("only ARG may; begin with FROM and an image".to_owned());
                 return Err(error);
             }
@@ -148,7 +194,10 @@ impl Parser<'_> {
             || format!("the instructions are {}", KNOWN.join(", ")),
             |near| format!("did you mean {near}?"),
         );
-        self.at_keyword(format!("unknown instruction {:?}", self.logical.keyword), Some(help))
+        self.at_keyword(
+            format!("unknown instruction {:?}", self.logical.keyword),
+            Some(help),
+        )
     }
 
     fn at_keyword(&self, message: impl Into<String>, help: Option<String>) -> Diagnostic {
@@ -159,7 +208,12 @@ impl Parser<'_> {
     }
 
     /// An error at a word.
-    pub(super) fn at(&self, word: &Word, message: impl Into<String>, help: Option<&str>) -> Diagnostic {
+    pub(super) fn at(
+        &self,
+        word: &Word,
+        message: impl Into<String>,
+        help: Option<&str>,
+    ) -> Diagnostic {
         let place = self.logical.place_of(word.offset);
         let mut error = self.source.error(place, word.length(), message);
         error.help = help.map(str::to_owned);
@@ -168,14 +222,20 @@ impl Parser<'_> {
 
     /// Everything behind the keyword as one word.
     fn whole(&self) -> Word {
-        Word { raw: self.logical.rest.clone(), offset: 0 }
+        Word {
+            raw: self.logical.rest.clone(),
+            offset: 0,
+        }
     }
 
     fn words(&self, from: usize) -> Vec<Word> {
         let text = self.logical.rest.get(from..).unwrap_or_default();
         lines::shell_words(text, self.source.escape)
             .into_iter()
-            .map(|(at, word)| Word { raw: word.to_owned(), offset: from + at })
+            .map(|(at, word)| Word {
+                raw: word.to_owned(),
+                offset: from + at,
+            })
             .collect()
     }
 
@@ -184,7 +244,10 @@ impl Parser<'_> {
         match self.command(from) {
             Command::Exec(words) => words
                 .into_iter()
-                .map(|word| Word { raw: self.literal(&word), offset: from })
+                .map(|word| Word {
+                    raw: self.literal(&word),
+                    offset: from,
+                })
                 .collect(),
             Command::Shell(_) => self.words(from),
         }
@@ -230,8 +293,11 @@ impl Parser<'_> {
         };
         if let Some(name) = name {
             let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-            if !name.raw.chars().all(fits) || !name.raw.starts_with(|c: char| c.is_ascii_alphabetic()) {
-                let help = "it begins with a letter and holds letters, digits, \"-\", \"_\" and \".\"";
+            if !name.raw.chars().all(fits)
+                || !name.raw.starts_with(|c: char| c.is_ascii_alphabetic())
+            {
+                let help =
+                    "it begins with a letter and holds letters, digits, \"-\", \"_\" and \".\"";
                 return Err(self.at(name, "this cannot be the name of a stage", Some(help)));
             }
         }
@@ -249,13 +315,23 @@ impl Parser<'_> {
             let (name, value) = match word.raw.split_once('=') {
                 Some((name, value)) => {
                     let offset = word.offset + name.len() + 1;
-                    (name.to_owned(), Some(Word { raw: value.to_owned(), offset }))
+                    (
+                        name.to_owned(),
+                        Some(Word {
+                            raw: value.to_owned(),
+                            offset,
+                        }),
+                    )
                 }
                 None => (word.raw.clone(), None),
             };
             if !is_a_name(&name) {
                 let help = "ARG NAME or ARG NAME=default";
-                return Err(self.at(&word, format!("{name:?} is no name of a variable"), Some(help)));
+                return Err(self.at(
+                    &word,
+                    format!("{name:?} is no name of a variable"),
+                    Some(help),
+                ));
             }
             args.push((name, value));
         }
@@ -266,26 +342,50 @@ impl Parser<'_> {
     fn pairs(&self) -> Result<Vec<(Word, Word)>, Diagnostic> {
         let words = self.words(0);
         let keyword = self.logical.keyword.to_ascii_uppercase();
-        let Some(first) = words.first() else { return Ok(Vec::new()) };
+        let Some(first) = words.first() else {
+            return Ok(Vec::new());
+        };
         if !first.raw.contains('=') {
             let Some(second) = words.get(1) else {
                 let help = format!("{keyword} NAME=value");
                 return Err(self.at(first, format!("{keyword} needs a value"), Some(&help)));
             };
-            let raw = self.logical.rest.get(second.offset..).unwrap_or_default().to_owned();
-            return Ok(vec![(first.clone(), Word { raw, offset: second.offset })]);
+            let raw = self
+                .logical
+                .rest
+                .get(second.offset..)
+                .unwrap_or_default()
+                .to_owned();
+            return Ok(vec![(
+                first.clone(),
+                Word {
+                    raw,
+                    offset: second.offset,
+                },
+            )]);
         }
         let mut pairs = Vec::with_capacity(words.len());
         for word in &words {
-            let Some((name, value)) = word.raw.split_once('=').filter(|(name, _)| !name.is_empty())
+            let Some((name, value)) = word
+                .raw
+                .split_once('=')
+                .filter(|(name, _)| !name.is_empty())
             else {
                 let message = format!("{:?} has no \"=\"", word.raw);
                 let help = format!("{keyword} NAME=value; a value with spaces stands in quotes");
                 return Err(self.at(word, message, Some(&help)));
             };
-            let value =
-                Word { raw: value.to_owned(), offset: word.offset + name.len() + 1 };
-            pairs.push((Word { raw: name.to_owned(), offset: word.offset }, value));
+            let value = Word {
+                raw: value.to_owned(),
+                offset: word.offset + name.len() + 1,
+            };
+            pairs.push((
+                Word {
+                    raw: name.to_owned(),
+                    offset: word.offset,
+                },
+                value,
+            ));
         }
         Ok(pairs)
     }
@@ -324,13 +424,18 @@ impl Parser<'_> {
                 "a heredoc needs the shell form",
                 Some("write the command without brackets"),
             )),
-            _ => Ok(Instruction::Run { command, mounts, network }),
+            _ => Ok(Instruction::Run {
+                command,
+                mounts,
+                network,
+            }),
         }
     }
 
     fn copy(&self) -> Result<Instruction, Diagnostic> {
-        let (flags, start) =
-            self.flags(&["from", "chown", "chmod", "link", "parents", "exclude", "checksum"])?;
+        let (flags, start) = self.flags(&[
+            "from", "chown", "chmod", "link", "parents", "exclude", "checksum",
+        ])?;
         let (mut from, mut chown, mut chmod) = (None, None, None);
         for flag in flags {
             match flag.name.as_str() {
@@ -342,16 +447,24 @@ impl Parser<'_> {
                 name => {
                     let help = "COPY takes --from, --chown and --chmod; name files in .containerignore \
                                 to leave them out";
-                    return Err(self.at(&flag.whole, format!("--{name} is not supported"), Some(help)));
+                    return Err(self.at(
+                        &flag.whole,
+                        format!("--{name} is not supported"),
+                        Some(help),
+                    ));
                 }
             }
         }
         let mut sources = self.list_or_words(start);
         let to = sources.pop();
         match to {
-            Some(to) if !sources.is_empty() => {
-                Ok(Instruction::Copy { from, chown, chmod, sources, to })
-            }
+            Some(to) if !sources.is_empty() => Ok(Instruction::Copy {
+                from,
+                chown,
+                chmod,
+                sources,
+                to,
+            }),
             _ => Err(self.at(
                 &self.whole(),
                 "COPY needs at least one source and a destination",

@@ -24,7 +24,11 @@ pub(super) struct Place {
 
 /// `path` seen from `workdir`, absolute and without `.` and `..`.
 pub(super) fn join(workdir: &str, path: &str) -> String {
-    let whole = if path.starts_with('/') { path.to_owned() } else { format!("{workdir}/{path}") };
+    let whole = if path.starts_with('/') {
+        path.to_owned()
+    } else {
+        format!("{workdir}/{path}")
+    };
     let mut parts: Vec<&str> = Vec::new();
     for part in whole.split('/') {
         match part {
@@ -61,12 +65,19 @@ pub(super) fn resolve(merged: &Merged, path: &[u8]) -> Result<Place, String> {
         match found.kind() {
             FileType::Symlink => {
                 let last = todo.is_empty();
-                if last && look(merged, &at, true).map_err(|e| e.to_string())?.is_none() {
+                if last
+                    && look(merged, &at, true)
+                        .map_err(|e| e.to_string())?
+                        .is_none()
+                {
                     break;
                 }
                 links += 1;
                 if links > limits::LINKS_FOLLOWED {
-                    return Err(format!("{:?} leads through too many symbolic links", shown(path)));
+                    return Err(format!(
+                        "{:?} leads through too many symbolic links",
+                        shown(path)
+                    ));
                 }
                 let target = found.link_target().map_err(|e| e.to_string())?;
                 here.pop();
@@ -83,7 +94,10 @@ pub(super) fn resolve(merged: &Merged, path: &[u8]) -> Result<Place, String> {
             _ => return Err(format!("{:?} is no directory in the image", shown(&at))),
         }
     }
-    Ok(Place { path: here.join(&b'/'), kind })
+    Ok(Place {
+        path: here.join(&b'/'),
+        kind,
+    })
 }
 
 /// What stands at a path; the root for an empty one.
@@ -93,7 +107,13 @@ pub(super) fn look(merged: &Merged, path: &[u8], follow: bool) -> Result<Option<
 
 /// A new directory.
 pub(super) fn directory(mtime: u64, (uid, gid): (u32, u32)) -> Meta {
-    Meta { mode: 0o755, uid, gid, mtime, xattrs: Vec::new() }
+    Meta {
+        mode: 0o755,
+        uid,
+        gid,
+        mtime,
+        xattrs: Vec::new(),
+    }
 }
 
 /// A directory and all above it but the root, each with what it is in the image, or `fresh` where it is
@@ -107,7 +127,11 @@ pub(super) fn with_parents(
     if path.is_empty() {
         return Ok(found);
     }
-    let ends = path.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at);
+    let ends = path
+        .iter()
+        .enumerate()
+        .filter(|(_, b)| **b == b'/')
+        .map(|(at, _)| at);
     for end in ends.chain([path.len()]) {
         let part = path.get(..end).unwrap_or_default();
         let meta = match look(merged, part, false)? {
@@ -176,7 +200,11 @@ mod tests {
         let path = |text: &str| resolve(&merged, text.as_bytes()).map(|place| place.path);
         assert_eq!(path("/lib/x/y").unwrap(), b"usr/lib/x/y");
         assert_eq!(path("/lib").unwrap(), b"usr/lib");
-        assert_eq!(path("/out").unwrap(), b"out", "a link to nothing stays itself");
+        assert_eq!(
+            path("/out").unwrap(),
+            b"out",
+            "a link to nothing stays itself"
+        );
         assert_eq!(path("/out/x").unwrap(), b"etc/x");
         assert_eq!(path("/").unwrap(), b"");
         assert!(path("/usr/file/x").unwrap_err().contains("no directory"));

@@ -29,8 +29,16 @@ const TAIL_LINES: usize = 20;
 const LINE_MOST: usize = 2_000;
 /// The variables for proxies, which need no ARG and change no key.
 const PROXIES: [&str; 10] = [
-    "HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "FTP_PROXY", "ftp_proxy", "NO_PROXY",
-    "no_proxy", "ALL_PROXY", "all_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "FTP_PROXY",
+    "ftp_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "ALL_PROXY",
+    "all_proxy",
 ];
 
 impl Builder<'_> {
@@ -66,7 +74,10 @@ impl Builder<'_> {
             };
             caches.push(Cache { target, id, mount });
         }
-        let told: Vec<_> = caches.iter().map(|cache| (&cache.target, &cache.id)).collect();
+        let told: Vec<_> = caches
+            .iter()
+            .map(|cache| (&cache.target, &cache.id))
+            .collect();
         let what = json!({
             "run": argv, "env": env, "workdir": workdir, "user": user, "caches": told,
             "network": network,
@@ -86,8 +97,14 @@ impl Builder<'_> {
             let (mounts, _locks) = builder.mounts(&caches)?;
             let scratch = builder.store.scratch()?;
             let keep = scratch.path().join("upper");
-            DirBuilder::new().mode(0o755).create(&keep).map_err(|e| Error::at("make", &keep, e))?;
-            let tail = Tail { progress: builder.progress, state: Mutex::default() };
+            DirBuilder::new()
+                .mode(0o755)
+                .create(&keep)
+                .map_err(|e| Error::at("make", &keep, e))?;
+            let tail = Tail {
+                progress: builder.progress,
+                state: Mutex::default(),
+            };
             let step = Step {
                 layers,
                 argv,
@@ -96,7 +113,11 @@ impl Builder<'_> {
                 user,
                 mounts,
                 keep: keep.clone(),
-                network: if network { Network::Host } else { Network::None },
+                network: if network {
+                    Network::Host
+                } else {
+                    Network::None
+                },
                 output: &|bytes| tail.take(bytes),
             };
             let ended = builder.runner.run(step);
@@ -144,10 +165,14 @@ impl Builder<'_> {
             Ok(Ending::Exited { code }) => format!("the command ended with exit status {code}"),
             Ok(Ending::Signaled { signal }) => format!("the command was ended by signal {signal}"),
             Ok(Ending::TimedOut) => "the command took longer than a step may".to_owned(),
-            Ok(Ending::OutOfMemory) => "the command used more memory than there is for it".to_owned(),
+            Ok(Ending::OutOfMemory) => {
+                "the command used more memory than there is for it".to_owned()
+            }
             Ok(Ending::Stopped | Ending::LeaseEnded) => "the command was stopped".to_owned(),
             Ok(Ending::CannotStart { message }) => format!("the command cannot start: {message}"),
-            Ok(Ending::HostFault { message }) => format!("this host cannot run the command: {message}"),
+            Ok(Ending::HostFault { message }) => {
+                format!("this host cannot run the command: {message}")
+            }
             Ok(Ending::ExecutorLost) => "the executor ended while it ran the command".to_owned(),
             Err(e) => format!("the command could not be run: {e}"),
         };
@@ -201,7 +226,12 @@ fn with_heredocs(node: &Node, command: &Command) -> Command {
         whole.push('\n');
         return Command::Shell(whole);
     }
-    let Some(interpreter) = first.body.lines().next().and_then(|line| line.strip_prefix("#!")) else {
+    let Some(interpreter) = first
+        .body
+        .lines()
+        .next()
+        .and_then(|line| line.strip_prefix("#!"))
+    else {
         return Command::Shell(first.body.clone());
     };
     // The script is handed to its interpreter as a file that is nowhere in the image.
@@ -228,10 +258,14 @@ struct TailState {
 
 impl Tail<'_> {
     fn take(&self, bytes: &[u8]) {
-        let Ok(mut state) = self.state.lock() else { return };
+        let Ok(mut state) = self.state.lock() else {
+            return;
+        };
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let room = LINE_MOST.saturating_sub(state.partial.len());
-            state.partial.extend_from_slice(piece.get(..piece.len().min(room)).unwrap_or_default());
+            state
+                .partial
+                .extend_from_slice(piece.get(..piece.len().min(room)).unwrap_or_default());
             if piece.ends_with(b"\n") {
                 let line = state.end_line();
                 self.progress.note(&format!("  | {line}"));
@@ -240,7 +274,9 @@ impl Tail<'_> {
     }
 
     fn lines(&self) -> Vec<String> {
-        let Ok(mut state) = self.state.lock() else { return Vec::new() };
+        let Ok(mut state) = self.state.lock() else {
+            return Vec::new();
+        };
         if !state.partial.is_empty() {
             state.end_line();
         }
@@ -253,7 +289,10 @@ impl TailState {
         let text = String::from_utf8_lossy(&self.partial).into_owned();
         // A progress bar overwrites its line; its last state is what counts.
         let text = text.trim_end().rsplit('\r').next().unwrap_or_default();
-        let line: String = text.chars().filter(|c| *c == '\t' || !c.is_control()).collect();
+        let line: String = text
+            .chars()
+            .filter(|c| *c == '\t' || !c.is_control())
+            .collect();
         self.partial.clear();
         if self.lines.len() == TAIL_LINES {
             self.lines.pop_front();

@@ -100,7 +100,9 @@ impl Builder<'_> {
                     && last - first < PORTS_MOST
                     && matches!(protocol.as_str(), "tcp" | "udp" | "sctp") =>
             {
-                Ok((first..=last).map(|port| format!("{port}/{protocol}")).collect())
+                Ok((first..=last)
+                    .map(|port| format!("{port}/{protocol}"))
+                    .collect())
             }
             _ => {
                 let mut error = stages::at(self.file, node, word, format!("{text:?} is no port"));

@@ -57,7 +57,10 @@ impl Stage {
     /// The value that a variable has in instructions.
     pub(super) fn value(&self, name: &str) -> Option<String> {
         let env = self.draft.env();
-        let set = env.into_iter().find(|(known, _)| known == name).map(|(_, value)| value);
+        let set = env
+            .into_iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value);
         set.or_else(|| self.args.get(name).cloned())
     }
 }
@@ -93,30 +96,56 @@ impl<'a> Builder<'a> {
             last = self.stage(*number)?;
             self.finished.insert(*number, last.clone());
         }
-        for name in self.options.args.keys().filter(|name| !self.declared.contains(*name)) {
-            self.progress.note(&format!("warning: no ARG declares --build-arg {name}"));
+        for name in self
+            .options
+            .args
+            .keys()
+            .filter(|name| !self.declared.contains(*name))
+        {
+            self.progress
+                .note(&format!("warning: no ARG declares --build-arg {name}"));
         }
         Ok(last)
     }
 
     fn stage(&mut self, number: usize) -> Result<Draft, BuildError> {
-        let Some(plan) = self.plan.stages.get(number) else { return Ok(Draft::scratch()) };
+        let Some(plan) = self.plan.stages.get(number) else {
+            return Ok(Draft::scratch());
+        };
         let nodes = self.file.nodes.get(plan.from..plan.end).unwrap_or_default();
-        let Some((from, rest)) = nodes.split_first() else { return Ok(Draft::scratch()) };
+        let Some((from, rest)) = nodes.split_first() else {
+            return Ok(Draft::scratch());
+        };
         self.announce(from, false);
         let draft = match &plan.base {
             Base::Scratch => Draft::scratch(),
-            Base::Stage(base) => self.finished.get(base).cloned().unwrap_or_else(Draft::scratch),
-            Base::Image(name) => {
-                self.image(name).map_err(|e| self.at_keyword(from, e.to_string()))?
-            }
+            Base::Stage(base) => self
+                .finished
+                .get(base)
+                .cloned()
+                .unwrap_or_else(Draft::scratch),
+            Base::Image(name) => self
+                .image(name)
+                .map_err(|e| self.at_keyword(from, e.to_string()))?,
         };
-        if draft.list("OnBuild").is_some_and(|triggers| !triggers.is_empty()) {
-            let mut error = self.at_keyword(from, "the image has ONBUILD triggers, which are not supported");
-            error.help = Some("write their instructions here, on the image that it is based on".to_owned());
+        if draft
+            .list("OnBuild")
+            .is_some_and(|triggers| !triggers.is_empty())
+        {
+            let mut error = self.at_keyword(
+                from,
+                "the image has ONBUILD triggers, which are not supported",
+            );
+            error.help =
+                Some("write their instructions here, on the image that it is based on".to_owned());
             return Err(error.into());
         }
-        let mut stage = Stage { draft, number, args: BTreeMap::new(), own_cmd: false };
+        let mut stage = Stage {
+            draft,
+            number,
+            args: BTreeMap::new(),
+            own_cmd: false,
+        };
         for node in rest {
             self.instruction(&mut stage, node)?;
         }
@@ -127,9 +156,11 @@ impl<'a> Builder<'a> {
         match &node.what {
             Instruction::From { .. } => Ok(()),
             Instruction::Arg(args) => self.arg(stage, node, args),
-            Instruction::Run { command, mounts, network } => {
-                self.run(stage, node, command, mounts, *network)
-            }
+            Instruction::Run {
+                command,
+                mounts,
+                network,
+            } => self.run(stage, node, command, mounts, *network),
             Instruction::Copy { .. } => self.copy(stage, node),
             Instruction::Workdir(word) => self.workdir(stage, node, word),
             _ => self.setting(stage, node),
@@ -144,14 +175,21 @@ impl<'a> Builder<'a> {
                 self.progress.note(&format!("pulling {name}"));
                 pull(name)?
             }
-            (None, None) => return Err(Error::NoImage { name: name.to_owned() }),
+            (None, None) => {
+                return Err(Error::NoImage {
+                    name: name.to_owned(),
+                });
+            }
         };
         Draft::from_store(self.store, &digest)
     }
 
     /// What `COPY --from` means.
     pub(super) fn source_image(&mut self, stage: &Stage, name: &str) -> Result<Draft> {
-        let earlier = self.plan.find(name, stage.number).and_then(|number| self.finished.get(&number));
+        let earlier = self
+            .plan
+            .find(name, stage.number)
+            .and_then(|number| self.finished.get(&number));
         if let Some(draft) = earlier.or_else(|| self.images.get(name)) {
             return Ok(draft.clone());
         }
@@ -205,7 +243,10 @@ impl<'a> Builder<'a> {
             let merged = Merged::open(&builder.layers(&stage.draft)?)?;
             let place = place::resolve(&merged, path.as_bytes())
                 .map_err(|why| stages::at(builder.file, node, word, why))?;
-            if place.kind.is_some_and(|kind| kind != rustix::fs::FileType::Directory) {
+            if place
+                .kind
+                .is_some_and(|kind| kind != rustix::fs::FileType::Directory)
+            {
                 let message = format!("{path} is no directory in the image");
                 return Err(stages::at(builder.file, node, word, message).into());
             }
@@ -237,7 +278,9 @@ impl<'a> Builder<'a> {
             return Ok(());
         }
         self.announce(node, false);
-        let record = Record { layer: make(self, stage)? };
+        let record = Record {
+            layer: make(self, stage)?,
+        };
         cache::remember(self.store, &key, &record)?;
         apply(stage, node, &record);
         Ok(())
@@ -248,7 +291,11 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn recall(&self, key: &Digest) -> Option<Record> {
-        if self.options.no_cache { None } else { cache::find(self.store, key) }
+        if self.options.no_cache {
+            None
+        } else {
+            cache::find(self.store, key)
+        }
     }
 
     /// Tells a step.
@@ -256,7 +303,8 @@ impl<'a> Builder<'a> {
         self.step += 1;
         let (step, steps) = (self.step, self.plan.steps);
         let cached = if cached { " … cached" } else { "" };
-        self.progress.note(&format!("[{step}/{steps}] {}{cached}", shown(node)));
+        self.progress
+            .note(&format!("[{step}/{steps}] {}{cached}", shown(node)));
     }
 
     /// The unpacked layers of what is built so far; one empty directory where there are none.
@@ -270,7 +318,12 @@ impl<'a> Builder<'a> {
         self.store.unpack(&manifest)
     }
 
-    pub(super) fn expand(&self, stage: &Stage, node: &Node, word: &Word) -> Result<String, Diagnostic> {
+    pub(super) fn expand(
+        &self,
+        stage: &Stage,
+        node: &Node,
+        word: &Word,
+    ) -> Result<String, Diagnostic> {
         stages::expand(self.file, node, word, &|name| stage.value(name))
     }
 
@@ -302,5 +355,9 @@ fn shown(node: &Node) -> String {
 /// An instruction as the image's history has it.
 pub(super) fn history(node: &Node) -> String {
     let words: Vec<_> = node.logical.rest.split_whitespace().collect();
-    format!("{} {}", node.logical.keyword.to_ascii_uppercase(), words.join(" "))
+    format!(
+        "{} {}",
+        node.logical.keyword.to_ascii_uppercase(),
+        words.join(" ")
+    )
 }

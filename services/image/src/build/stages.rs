@@ -58,7 +58,8 @@ pub(super) fn platform_args() -> BTreeMap<String, String> {
 
 /// An error at a word of an instruction.
 pub(super) fn at(file: &File, node: &Node, word: &Word, message: impl Into<String>) -> Diagnostic {
-    file.source.error(node.logical.place_of(word.offset), word.length(), message)
+    file.source
+        .error(node.logical.place_of(word.offset), word.length(), message)
 }
 
 /// A word with its variables replaced.
@@ -68,17 +69,31 @@ pub(super) fn expand(
     word: &Word,
     value: &dyn Fn(&str) -> Option<String>,
 ) -> Result<String, Diagnostic> {
-    let expander = Expander { escape: file.source.escape, value };
-    expander.word(&word.raw).map_err(|why| at(file, node, word, why))
+    let expander = Expander {
+        escape: file.source.escape,
+        value,
+    };
+    expander
+        .word(&word.raw)
+        .map_err(|why| at(file, node, word, why))
 }
 
 /// Finds the stages and what is needed of them.
 pub(super) fn plan(file: &File, options: &BuildOptions<'_>) -> Result<Plan, super::BuildError> {
-    let mut plan = Plan { stages: Vec::new(), needed: Vec::new(), globals: BTreeMap::new(), steps: 0 };
+    let mut plan = Plan {
+        stages: Vec::new(),
+        needed: Vec::new(),
+        globals: BTreeMap::new(),
+        steps: 0,
+    };
     let builtin = platform_args();
     for (place, node) in file.nodes.iter().enumerate() {
         match &node.what {
-            Instruction::From { platform, image, name } => {
+            Instruction::From {
+                platform,
+                image,
+                name,
+            } => {
                 let value = |n: &str| plan.globals.get(n).or(builtin.get(n)).cloned();
                 if let Some(platform) = platform {
                     check_platform(file, node, platform, &expand(file, node, platform, &value)?)?;
@@ -86,7 +101,8 @@ pub(super) fn plan(file: &File, options: &BuildOptions<'_>) -> Result<Plan, supe
                 let text = expand(file, node, image, &value)?;
                 if text.is_empty() {
                     let mut error = at(file, node, image, "the name of the image is empty");
-                    error.help = Some("give the ARG a default, or set it by --build-arg".to_owned());
+                    error.help =
+                        Some("give the ARG a default, or set it by --build-arg".to_owned());
                     return Err(error.into());
                 }
                 let base = match plan.find(&text, plan.stages.len()) {
@@ -95,17 +111,27 @@ pub(super) fn plan(file: &File, options: &BuildOptions<'_>) -> Result<Plan, supe
                     _ => Base::Image(text),
                 };
                 if let Some(name) = name
-                    && plan.stages.iter().any(|stage| stage.name.as_ref() == Some(name))
+                    && plan
+                        .stages
+                        .iter()
+                        .any(|stage| stage.name.as_ref() == Some(name))
                 {
                     let message = format!("a stage named {name:?} stands above already");
                     return Err(at(file, node, image, message).into());
                 }
-                plan.stages.push(StagePlan { from: place, end: place + 1, base, name: name.clone() });
+                plan.stages.push(StagePlan {
+                    from: place,
+                    end: place + 1,
+                    base,
+                    name: name.clone(),
+                });
             }
             Instruction::Arg(args) if plan.stages.is_empty() => {
                 for (name, default) in args {
                     let value = |n: &str| plan.globals.get(n).or(builtin.get(n)).cloned();
-                    let default = default.as_ref().map(|word| expand(file, node, word, &value));
+                    let default = default
+                        .as_ref()
+                        .map(|word| expand(file, node, word, &value));
                     let given = options.args.get(name).cloned();
                     if let Some(value) = given.or(default.transpose()?) {
                         plan.globals.insert(name.clone(), value);
@@ -130,8 +156,14 @@ fn check_platform(file: &File, node: &Node, word: &Word, text: &str) -> Result<(
     if text == own.to_string() || text == plain || text == own.architecture {
         return Ok(());
     }
-    let mut error = at(file, node, word, format!("{text:?} is not this machine's platform, {own}"));
-    error.help = Some("images are built for the machine that builds them; leave --platform out".to_owned());
+    let mut error = at(
+        file,
+        node,
+        word,
+        format!("{text:?} is not this machine's platform, {own}"),
+    );
+    error.help =
+        Some("images are built for the machine that builds them; leave --platform out".to_owned());
     Err(error)
 }
 
@@ -139,14 +171,25 @@ impl Plan {
     /// A stage before `before`, by its name or number.
     pub(super) fn find(&self, name: &str, before: usize) -> Option<usize> {
         let lower = name.to_ascii_lowercase();
-        let named = self.stages.iter().position(|stage| stage.name.as_deref() == Some(lower.as_str()));
-        named.or_else(|| name.parse().ok()).filter(|stage| *stage < before)
+        let named = self
+            .stages
+            .iter()
+            .position(|stage| stage.name.as_deref() == Some(lower.as_str()));
+        named
+            .or_else(|| name.parse().ok())
+            .filter(|stage| *stage < before)
     }
 
     fn target(&self, options: &BuildOptions<'_>) -> Result<usize, Error> {
-        let Some(target) = &options.target else { return Ok(self.stages.len().saturating_sub(1)) };
+        let Some(target) = &options.target else {
+            return Ok(self.stages.len().saturating_sub(1));
+        };
         self.find(target, self.stages.len()).ok_or_else(|| {
-            let names: Vec<_> = self.stages.iter().filter_map(|s| s.name.as_deref()).collect();
+            let names: Vec<_> = self
+                .stages
+                .iter()
+                .filter_map(|s| s.name.as_deref())
+                .collect();
             let help = match nearest(target, &names) {
                 Some(near) => format!("did you mean {near}?"),
                 None if names.is_empty() => "no stage has a name".to_owned(),
@@ -163,18 +206,26 @@ impl Plan {
             if !needed.insert(stage) {
                 continue;
             }
-            let Some(plan) = self.stages.get(stage) else { continue };
+            let Some(plan) = self.stages.get(stage) else {
+                continue;
+            };
             if let Base::Stage(base) = plan.base {
                 open.push(base);
             }
             for node in file.nodes.get(plan.from + 1..plan.end).unwrap_or_default() {
-                if let Instruction::Copy { from: Some(from), .. } = &node.what {
+                if let Instruction::Copy {
+                    from: Some(from), ..
+                } = &node.what
+                {
                     open.extend(self.find(&from.raw, stage));
                 }
             }
         }
         // A stage needs only stages above it, so their order is the file's.
-        self.needed = needed.into_iter().filter(|stage| *stage <= target).collect();
+        self.needed = needed
+            .into_iter()
+            .filter(|stage| *stage <= target)
+            .collect();
         self.steps = self
             .needed
             .iter()

@@ -135,7 +135,7 @@ mod tests {
         };
         let header = "Bearer realm=\"https://auth.example/token\",service=\"registry.example\", \
                       scope=\"repository:a/b:pull,push\"";
-        assert_eq!(parse([header]), [bearer.clone()]);
+        assert_eq!(parse([header]), std::slice::from_ref(&bearer));
         assert_eq!(
             parse([header, "Basic realm=\"x\""]),
             [bearer.clone(), Challenge::Basic]

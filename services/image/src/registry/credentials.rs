@@ -59,8 +59,8 @@ struct Config {
 
 #[derive(Default, Deserialize)]
 struct Auth {
-    #[serde(default)]
-    auth: Option<String>,
+    #[serde(default, rename = "auth")]
+    encoded: Option<String>,
     #[serde(default)]
     username: Option<String>,
     #[serde(default)]
@@ -120,7 +120,7 @@ pub(super) async fn find(config: Option<&Path>, registry: &str) -> Result<Option
             token: token.clone(),
         }));
     }
-    if let Some(encoded) = auth.auth.as_ref().filter(|encoded| !encoded.is_empty()) {
+    if let Some(encoded) = auth.encoded.as_ref().filter(|encoded| !encoded.is_empty()) {
         let bytes = base64::engine::general_purpose::STANDARD
             .decode(encoded.trim())
             .map_err(|_| wrong(format!("the \"auth\" of {key:?} is not base64")))?;

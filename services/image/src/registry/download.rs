@@ -72,9 +72,8 @@ impl Client {
             .await
             .map_err(|e| Error::io("keep a blob", io::Error::other(e)))?;
         match (broken, kept) {
-            (Some(Stop::Failed(e)), _) => Err(e),
-            // The keeper stopped listening: its error is the cause.
-            (_, Err(e)) => Err(e),
+            // Where the keeper stopped listening its error is the cause.
+            (Some(Stop::Failed(e)), _) | (_, Err(e)) => Err(e),
             (_, Ok((_, bytes))) => Ok(bytes),
         }
     }

@@ -138,7 +138,7 @@ impl Client {
                 .and_then(|v| v.as_str());
             text.unwrap_or("unknown")
                 .chars()
-                .filter(|c| c.is_ascii_graphic())
+                .filter(char::is_ascii_graphic)
                 .take(30)
                 .collect::<String>()
         };
@@ -231,17 +231,18 @@ impl Client {
                 limits::JSON_BYTES,
             ));
         }
-        let mut parts = vec![&manifest.config];
-        for layer in &manifest.layers {
-            if !parts.iter().any(|part| part.digest == layer.digest) {
-                parts.push(layer);
+        // By value: futures that borrow what a stream lends them are not `Send` for every lifetime.
+        let mut parts: Vec<(Digest, u64)> = Vec::new();
+        for part in [&manifest.config].into_iter().chain(&manifest.layers) {
+            let known = parts.iter().any(|(digest, _)| *digest == part.digest);
+            if !known && !store.has(&part.digest) {
+                parts.push((part.digest, part.size));
             }
         }
-        futures_util::stream::iter(parts.into_iter().filter(|part| !store.has(&part.digest)))
-            .map(|part| async move {
-                let meter = Meter::begin(progress, &short(&part.digest), Some(part.size));
-                self.download(repository, part.digest, Some(part.size), store, &meter)
-                    .await?;
+        futures_util::stream::iter(parts)
+            .map(|(digest, size)| async move {
+                let meter = Meter::begin(progress, &short(&digest), Some(size));
+                self.download(repository, digest, Some(size), store, &meter).await?;
                 meter.finish();
                 Ok::<_, Error>(())
             })

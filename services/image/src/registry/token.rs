@@ -89,38 +89,32 @@ pub(super) async fn fetch(
         ));
     }
     let client = if loopback { direct } else { http };
-    let request = match known {
-        Some(Credentials::Identity { token }) => {
-            let mut form = url::form_urlencoded::Serializer::new(String::new());
-            form.append_pair("grant_type", "refresh_token")
-                .append_pair("refresh_token", token)
-                .append_pair("client_id", "regatta")
-                .append_pair("service", wanted.service.unwrap_or_default())
-                .append_pair("scope", wanted.scope);
-            client
-                .post(realm)
-                .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-                .body(form.finish())
+    let request = if let Some(Credentials::Identity { token }) = known {
+        let mut form = url::form_urlencoded::Serializer::new(String::new());
+        form.append_pair("grant_type", "refresh_token")
+            .append_pair("refresh_token", token)
+            .append_pair("client_id", "regatta")
+            .append_pair("service", wanted.service.unwrap_or_default())
+            .append_pair("scope", wanted.scope);
+        client
+            .post(realm)
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(form.finish())
+    } else {
+        let mut url = realm;
+        if let Some(service) = wanted.service {
+            url.query_pairs_mut().append_pair("service", service);
         }
-        _ => {
-            let mut url = realm;
-            {
-                let mut query = url.query_pairs_mut();
-                if let Some(service) = wanted.service {
-                    query.append_pair("service", service);
-                }
-                query
-                    .append_pair("scope", wanted.scope)
-                    .append_pair("client_id", "regatta");
-            }
-            let mut request = client.get(url);
-            if let Some(Credentials::Basic { user, password }) = known {
-                let header = basic(user, password)
-                    .ok_or_else(|| fail("cannot be given the password as it is".to_owned()))?;
-                request = request.header(AUTHORIZATION, header);
-            }
-            request
+        url.query_pairs_mut()
+            .append_pair("scope", wanted.scope)
+            .append_pair("client_id", "regatta");
+        let mut request = client.get(url);
+        if let Some(Credentials::Basic { user, password }) = known {
+            let header = basic(user, password)
+                .ok_or_else(|| fail("cannot be given the password as it is".to_owned()))?;
+            request = request.header(AUTHORIZATION, header);
         }
+        request
     };
     let mut response = request
         .timeout(SILENCE_MOST)

@@ -23,11 +23,11 @@ pub(super) const TRIES_MOST: u32 = 5;
 /// Wait before the second try; it doubles with each further one.
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 /// Longest wait that a registry may ask for by `Retry-After`.
-const RETRY_AFTER_MOST: Duration = Duration::from_secs(60);
+const RETRY_AFTER_MOST: Duration = Duration::from_mins(1);
 /// Time to connect.
 const CONNECT_TIME: Duration = Duration::from_secs(20);
 /// Longest silence while an answer is awaited or read.
-pub(super) const SILENCE_MOST: Duration = Duration::from_secs(60);
+pub(super) const SILENCE_MOST: Duration = Duration::from_mins(1);
 /// Most redirects of one request.
 const REDIRECTS_MOST: usize = 5;
 /// Largest part of an error's body that is read, in bytes.
