@@ -2,30 +2,27 @@
 //! what is left behind, passes signals on, and reports the program's end. May not: return to
 //! the zygote's code, nor touch anything but what its order names.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::libc;
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::stat::Mode;
 use nix::unistd::{chdir, fchdir, sethostname, setsid};
 
+use crate::mounting::{Tree, mask, overlay, present, read_only, source_tree, text, write_file};
 use crate::order::{Order, Report};
-use crate::steps::{Attributes, SLOTS_MOST, Slot, Source, Step};
+use crate::steps::{SLOTS_MOST, Slot, Step};
 use crate::sys::process::{CloneFlags, ORDER_SIGNAL, Side};
-use crate::sys::{files, mount, process};
-use crate::{capabilities, seccomp, target};
+use crate::sys::{credentials, files, mount, process};
+use crate::{capabilities, mounting, seccomp, target};
 
 /// The exit status of a program's process that never became the program.
 const NEVER_STARTED: i32 = 127;
 /// The capabilities that init keeps once the program runs: to signal it, whoever it became.
 const INIT_CAPABILITIES: u64 = 1 << 5;
-/// Where the zygote keeps `/dev/null` and an empty directory, to hide files and directories.
-const EMPTY_FILE: &CStr = c"/t/dev/null";
-const EMPTY_DIRECTORY: &CStr = c"/t/empty";
-
 type Result<T> = std::result::Result<T, Errno>;
 
 /// The descriptors that steps name.
@@ -43,7 +40,7 @@ impl Table {
         }
     }
 
-    fn optional(&self, slot: Option<Slot>) -> Result<Option<BorrowedFd<'_>>> {
+    pub(crate) fn optional(&self, slot: Option<Slot>) -> Result<Option<BorrowedFd<'_>>> {
         slot.map(|slot| self.get(slot)).transpose()
     }
 
@@ -163,7 +160,7 @@ fn carry_out(step: &Step, table: &mut Table) -> Result<()> {
     match step {
         Step::JoinCgroup { tasks } => nix::unistd::write(table.get(*tasks)?, b"0").map(drop),
         Step::NewCgroupNamespace => process::unshare(libc::CLONE_NEWCGROUP),
-        Step::FileOwner { uid, gid } => process::set_file_owner(*uid, *gid),
+        Step::FileOwner { uid, gid } => credentials::set_file_owner(*uid, *gid),
         Step::AttachTree { tree, users, at } => {
             let tree = table.get(*tree)?;
             mount::set_attributes(tree, 0, table.optional(*users)?)?;
@@ -183,9 +180,12 @@ fn carry_out(step: &Step, table: &mut Table) -> Result<()> {
             attributes,
             users,
             keep,
-            ..
+            asked,
         } => {
             let at = target::make(table.get(*root)?, target, *directory)?;
+            if *asked {
+                mounting::refuse_kernel(at.as_fd())?;
+            }
             let tree = source_tree(source, table, *attributes, *users)?;
             mount::attach(tree.get(table)?, at.as_fd())?;
             match (keep, tree) {
@@ -195,7 +195,7 @@ fn carry_out(step: &Step, table: &mut Table) -> Result<()> {
         }
         Step::Mask { inside, path } => present(mask(table.get(*inside)?, &text(path)?)),
         Step::ReadOnly { inside, path } => present(read_only(table.get(*inside)?, &text(path)?)),
-        Step::LoopbackUp => process::loopback_up(),
+        Step::LoopbackUp => credentials::loopback_up(),
         Step::Sysctl {
             inside,
             path,
@@ -220,12 +220,12 @@ fn carry_out(step: &Step, table: &mut Table) -> Result<()> {
 fn become_program(step: &Step, table: &Table) -> Result<()> {
     match step {
         Step::Become { uid, gid, groups } => {
-            process::set_groups(groups)?;
-            process::set_group(*gid)?;
-            process::set_user(*uid)
+            credentials::set_groups(groups)?;
+            credentials::set_group(*gid)?;
+            credentials::set_user(*uid)
         }
         Step::MakeDirectory(path) => target::make_directories(path),
-        Step::NewKeyring => process::new_keyring(),
+        Step::NewKeyring => credentials::new_keyring(),
         Step::BoundCapabilities(mask) => capabilities::bound(*mask),
         Step::HoldCapabilities(mask) => capabilities::set(*mask),
         Step::DieWithExecutor => {
@@ -250,7 +250,7 @@ fn become_program(step: &Step, table: &Table) -> Result<()> {
         Step::ChangeDirectory(path) => chdir(path.as_str()),
         Step::DefaultSignals => process::default_signals(),
         Step::CloseDescriptors => files::close_from_at_exec(3),
-        Step::Filter => process::load_filter(seccomp::filter()),
+        Step::Filter => credentials::load_filter(seccomp::filter()),
         Step::Execute {
             candidates,
             argv,
@@ -259,112 +259,6 @@ fn become_program(step: &Step, table: &Table) -> Result<()> {
         // Every other step is carried out by our caller.
         _ => Err(Errno::ENOSYS),
     }
-}
-
-fn text(path: &str) -> Result<CString> {
-    CString::new(path).map_err(|_| Errno::EINVAL)
-}
-
-/// What this kernel does not have needs no hiding.
-fn present(done: Result<()>) -> Result<()> {
-    match done {
-        Err(Errno::ENOENT) => Ok(()),
-        other => other,
-    }
-}
-
-/// A mount that is to be attached: one of the table, or a new one.
-enum Tree {
-    Slot(Slot),
-    Own(OwnedFd),
-}
-
-impl Tree {
-    fn get<'a>(&'a self, table: &'a Table) -> Result<BorrowedFd<'a>> {
-        match self {
-            Self::Slot(slot) => table.get(*slot),
-            Self::Own(tree) => Ok(tree.as_fd()),
-        }
-    }
-}
-
-fn source_tree(
-    source: &Source,
-    table: &Table,
-    attributes: Attributes,
-    users: Option<Slot>,
-) -> Result<Tree> {
-    let bits = bits(attributes);
-    let tree = match source {
-        Source::New { kind, options } => {
-            let mut texts = Vec::with_capacity(options.len());
-            for (name, value) in options {
-                texts.push((text(name)?, value.as_deref().map(text).transpose()?));
-            }
-            let options: Vec<_> = texts
-                .iter()
-                .map(|(name, value)| (name.as_c_str(), value.as_deref()))
-                .collect();
-            return mount::new_file_system(&text(kind)?, &options, bits).map(Tree::Own);
-        }
-        Source::Tree(slot) => Tree::Slot(*slot),
-        Source::Path(path) => Tree::Own(mount::clone_tree(AT_FDCWD, &text(path)?)?),
-    };
-    mount::set_attributes(tree.get(table)?, bits, table.optional(users)?)?;
-    Ok(tree)
-}
-
-fn bits(attributes: Attributes) -> u64 {
-    [
-        (attributes.read_only, mount::RDONLY),
-        (attributes.no_suid, mount::NOSUID),
-        (attributes.no_devices, mount::NODEV),
-        (attributes.no_exec, mount::NOEXEC),
-    ]
-    .iter()
-    .filter(|(chosen, _)| *chosen)
-    .fold(0, |all, (_, bit)| all | bit)
-}
-
-fn overlay(from: &str, options: &str, at: &str) -> Result<()> {
-    // mount(2) cuts what is longer without a word.
-    if options.len() >= crate::plan::OPTIONS_MOST {
-        return Err(Errno::E2BIG);
-    }
-    chdir(from)?;
-    let flags = nix::mount::MsFlags::MS_NODEV;
-    nix::mount::mount(Some("overlay"), at, Some("overlay"), flags, Some(options))?;
-    chdir("/")
-}
-
-/// Opens a path of a kernel file system that we mounted ourselves: nothing in it leads elsewhere.
-fn inside(mount: BorrowedFd<'_>, path: &CStr, flags: i32) -> Result<OwnedFd> {
-    files::open_in_root(mount, path, flags, 0)
-}
-
-fn mask(mount: BorrowedFd<'_>, path: &CStr) -> Result<()> {
-    let at = inside(mount, path, libc::O_PATH)?;
-    let kind = SFlag::from_bits_truncate(fstat(&at)?.st_mode) & SFlag::S_IFMT;
-    let empty = if kind == SFlag::S_IFDIR {
-        EMPTY_DIRECTORY
-    } else {
-        EMPTY_FILE
-    };
-    let tree = mount::clone_tree(AT_FDCWD, empty)?;
-    mount::set_attributes(tree.as_fd(), mount::RDONLY, None)?;
-    mount::attach(tree.as_fd(), at.as_fd())
-}
-
-fn read_only(mount: BorrowedFd<'_>, path: &CStr) -> Result<()> {
-    let at = inside(mount, path, libc::O_PATH)?;
-    let tree = mount::clone_tree(at.as_fd(), c"")?;
-    mount::set_attributes(tree.as_fd(), mount::RDONLY, None)?;
-    mount::attach(tree.as_fd(), at.as_fd())
-}
-
-fn write_file(mount: BorrowedFd<'_>, path: &str, value: &str) -> Result<()> {
-    let file = inside(mount, &text(path)?, libc::O_WRONLY)?;
-    nix::unistd::write(&file, value.as_bytes()).map(drop)
 }
 
 /// Tries each candidate; the error is the one that says most.

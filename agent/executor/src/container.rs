@@ -6,43 +6,27 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::libc;
-use regatta_model::container::{ContainerSpec, Ended, Ending};
+use regatta_model::container::{ContainerSpec, Ended};
 use regatta_model::log::Stream;
 
 use crate::cgroup::Cgroup;
 use crate::changes;
+use crate::ending::{self, Cause, Facts, SETUP_MOST};
 use crate::order::{REPORT, Report};
 use crate::output::Output;
-use crate::prepare::{Prepared, Upper};
+use crate::prepare::Prepared;
 use crate::record::ended_by;
-use crate::steps::{Fault, Step};
+use crate::steps::Step;
 use crate::sys::process::{self, Exit};
 use crate::target;
 use crate::users::Range;
+use crate::writable::Upper;
 
-/// How long a container may take from its order to its program, in nanoseconds.
-const SETUP_MOST_NS: u64 = 60 * SECOND;
 /// How much of one pipe is read before others have their turn.
 const READS_AT_ONCE: usize = 4;
 /// How much is read from a pipe of a container that has ended: more than any pipe holds.
 const READS_AT_END: usize = 64;
-const SECOND: u64 = 1_000_000_000;
 const MILLISECOND: u64 = 1_000_000;
-
-/// Why Regatta ends a container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cause {
-    /// Its time is up.
-    TimedOut,
-    /// Somebody asked.
-    Stopped,
-    /// Its lease ended.
-    LeaseEnded,
-    /// It wrote more than its disk limit.
-    DiskFull,
-    /// Its set-up took too long.
-    SetupHangs,
-}
 
 /// Where a pipe stands after it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -242,7 +226,7 @@ impl Container {
         let limit = match (self.cause, self.started) {
             (Some(_), _) => None,
             (None, Some(started)) => Some(later(started, self.timeout_ms)),
-            (None, None) => Some(self.ordered.saturating_add(SETUP_MOST_NS)),
+            (None, None) => Some(later(self.ordered, SETUP_MOST)),
         };
         let lease = self.lease_ends.filter(|_| self.cause.is_none());
         [limit, self.kill_at, lease].into_iter().flatten().min()
@@ -294,7 +278,15 @@ impl Container {
                 "regatta: ended, since it wrote more than its disk limit (limits.disk)\n",
             );
         }
-        let ending = self.ending(usage.oom_kills);
+        let facts = Facts {
+            trouble: self.trouble.as_deref(),
+            cause: self.cause,
+            failed: self.failed,
+            status: self.status.map(|(status, _)| status),
+            exit: self.exit,
+            oom_kills: usage.oom_kills,
+        };
+        let ending = ending::decide(&facts, &self.steps);
         let end = self.status.map_or(now, |(_, at)| at);
         let micros = self.micros(now);
         for target in &self.upper.tidy {
@@ -324,72 +316,6 @@ impl Container {
             cgroup: self.cgroup,
             range: self.range,
             discard: self.upper.discard,
-        }
-    }
-
-    fn ending(&self, oom_kills: u64) -> Ending {
-        if let Some(message) = &self.trouble {
-            return Ending::HostFault {
-                message: message.clone(),
-            };
-        }
-        match self.cause {
-            Some(Cause::TimedOut) => return Ending::TimedOut,
-            Some(Cause::Stopped) => return Ending::Stopped,
-            Some(Cause::LeaseEnded) => return Ending::LeaseEnded,
-            Some(Cause::DiskFull) => {
-                return Ending::Signaled {
-                    signal: libc::SIGXFSZ,
-                };
-            }
-            Some(Cause::SetupHangs) => {
-                let seconds = SETUP_MOST_NS / SECOND;
-                let message = format!("its set-up took longer than {seconds} seconds");
-                return Ending::HostFault { message };
-            }
-            None => {}
-        }
-        if let Some((step, errno)) = self.failed {
-            return self.step_failed(step, errno);
-        }
-        let Some((status, _)) = self.status else {
-            return self.lost_init(oom_kills);
-        };
-        match (status & 0x7f, (status >> 8) & 0xff) {
-            (0, 0) => Ending::Exited { code: 0 },
-            _ if oom_kills > 0 => Ending::OutOfMemory,
-            (0, code) => Ending::Exited { code },
-            (signal, _) => Ending::Signaled { signal },
-        }
-    }
-
-    fn step_failed(&self, step: u32, errno: i32) -> Ending {
-        let why = Errno::from_raw(errno).desc();
-        let place = usize::try_from(step).unwrap_or(usize::MAX);
-        match self.steps.get(place) {
-            Some(step) if step.fault() == Fault::Container => Ending::CannotStart {
-                message: format!("cannot {step}: {why}"),
-            },
-            Some(step) => Ending::HostFault {
-                message: format!("cannot {step}: {why}"),
-            },
-            None => Ending::HostFault {
-                message: format!("cannot clone the program: {why}"),
-            },
-        }
-    }
-
-    /// Its first process ended without a word about the program.
-    fn lost_init(&self, oom_kills: u64) -> Ending {
-        if oom_kills > 0 {
-            return Ending::OutOfMemory;
-        }
-        let how = match self.exit {
-            Some(Exit::Signal(signal)) => format!("signal {signal} from outside ended"),
-            Some(Exit::Code(_)) | None => "nothing is known of".to_owned(),
-        };
-        Ending::HostFault {
-            message: format!("{how} the container's first process"),
         }
     }
 }

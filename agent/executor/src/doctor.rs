@@ -11,7 +11,7 @@ use crate::sys::mount;
 use crate::users;
 
 /// A thing that a host has or lacks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Check {
     /// What was looked at, in a few words.
     pub name: String,

@@ -98,12 +98,11 @@ impl Output {
 
     fn take_tail(&mut self, micros: u64, stream: Stream, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            let tail = match &mut self.tail {
-                Some(tail) => tail,
-                None => {
-                    let newer = Segment::create(&self.directory)?;
-                    self.tail.insert(Tail { older: None, newer })
-                }
+            let tail = if let Some(tail) = &mut self.tail {
+                tail
+            } else {
+                let newer = Segment::create(&self.directory)?;
+                self.tail.insert(Tail { older: None, newer })
             };
             if tail.newer.bytes >= self.tail_most {
                 if self.tail_most == 0 {
@@ -137,10 +136,10 @@ impl Output {
 
     /// Joins the tail to the log.
     pub(crate) fn finish(mut self, micros: u64) -> Written {
-        if let Some(tail) = self.tail.take() {
-            if let Err(error) = self.join(tail, micros) {
-                self.broken.get_or_insert(error);
-            }
+        if let Some(tail) = self.tail.take()
+            && let Err(error) = self.join(tail, micros)
+        {
+            self.broken.get_or_insert(error);
         }
         let dropped = self.total - self.kept;
         if let Some(error) = self.broken.take() {

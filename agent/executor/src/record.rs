@@ -67,9 +67,9 @@ impl Records {
 
     /// Writes down that a container is about to be.
     pub(crate) fn begin(&self, live: &Live) -> io::Result<()> {
-        let mut line = serde_json::to_vec(live)?;
-        line.push(b'\n');
-        fs::write(self.live.join(&live.id), line)
+        let mut text = serde_json::to_vec(live)?;
+        text.push(b'\n');
+        fs::write(self.live.join(&live.id), text)
     }
 
     /// Adds its first process.

@@ -2,8 +2,8 @@
 
 use regatta_model::container::{Message, Request, Status};
 
-use crate::container::Cause;
 use crate::doctor;
+use crate::ending::Cause;
 use crate::server::Server;
 use crate::sys::process;
 

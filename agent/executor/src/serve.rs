@@ -122,9 +122,11 @@ fn watch_all(server: &Server, lifeline: bool) -> Result<(), nix::errno::Errno> {
 fn close(mut server: Server, socket: &Path) {
     let _gone = fs::remove_file(socket);
     server.trash.close();
-    for zygote in std::mem::take(&mut server.zygotes) {
-        drop(zygote.socket);
-        let _reaped = process::wait_exit(zygote.pidfd.as_fd());
+    let zygotes = std::mem::take(&mut server.zygotes);
+    // Without their sockets they end, all at the same time.
+    let ending: Vec<_> = zygotes.into_iter().map(|zygote| zygote.pidfd).collect();
+    for pidfd in ending {
+        let _reaped = process::wait_exit(pidfd.as_fd());
     }
     let Server { host, .. } = server;
     // Empty by now; where it is not, the next executor clears it.

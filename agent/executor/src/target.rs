@@ -127,7 +127,7 @@ mod tests {
         make(fd.as_fd(), "/dev/pts", true).unwrap();
         make(fd.as_fd(), "/up/sys", true).unwrap();
         make(fd.as_fd(), "/link", false).unwrap();
-        make(fd.as_fd(), "/a/b/../c/file", false).unwrap();
+        make(fd.as_fd(), "/up/a/b/c/file", false).unwrap();
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
         assert!(root.join("sys").is_dir());
         assert!(root.join("run/resolve/stub.conf").is_file());

@@ -192,8 +192,8 @@ fn hide_arguments() {
             .and_then(|field| field.trim().parse().ok())
             .unwrap_or(0)
     };
-    let (start, end) = (next(), next());
-    process::overwrite_arguments(start, end, NAME);
+    let (first, end) = (next(), next());
+    process::overwrite_arguments(first, end, NAME);
 }
 
 /// Makes the zygote's own small root: places to attach to, a `/dev` to copy, an empty directory.

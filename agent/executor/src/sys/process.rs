@@ -77,11 +77,11 @@ pub(crate) fn clone(flags: CloneFlags, cgroup: Option<BorrowedFd<'_>>) -> Result
     };
     match i32::try_from(Errno::result(returned)?).map_err(|_| Errno::EINVAL)? {
         0 => Ok(Side::Child),
-        // SAFETY: the kernel has stored a new descriptor there that nobody else knows.
-        pid => Ok(Side::Parent {
-            pid,
-            pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
-        }),
+        pid => {
+            // SAFETY: the kernel has stored a new descriptor there that nobody else knows.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Side::Parent { pid, pidfd })
+        }
     }
 }
 
@@ -100,58 +100,6 @@ pub(crate) fn unshare(namespaces: i32) -> Result<()> {
 pub(crate) fn enter(namespace: BorrowedFd<'_>, kind: i32) -> Result<()> {
     // SAFETY: numbers only.
     Errno::result(unsafe { libc::syscall(libc::SYS_setns, namespace.as_raw_fd(), kind) }).map(drop)
-}
-
-/// Sets real, effective and saved user id.
-pub(crate) fn set_user(uid: u32) -> Result<()> {
-    // SAFETY: numbers only.
-    Errno::result(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) }).map(drop)
-}
-
-/// Sets real, effective and saved group id.
-pub(crate) fn set_group(gid: u32) -> Result<()> {
-    // SAFETY: numbers only.
-    Errno::result(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) }).map(drop)
-}
-
-/// Sets the further groups.
-pub(crate) fn set_groups(groups: &[u32]) -> Result<()> {
-    // SAFETY: the pointer and the length are those of a live slice.
-    Errno::result(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) })
-        .map(drop)
-}
-
-/// The ids with which files are made; the effective and real ids stay. Gives back the powers over
-/// files that the change takes away, when the effective user is root.
-pub(crate) fn set_file_owner(uid: u32, gid: u32) -> Result<()> {
-    // SAFETY: numbers only. These calls return the former id and never fail by number; what they did shows in
-    // a second call with an id that is never valid.
-    let now = unsafe {
-        libc::syscall(libc::SYS_setfsgid, gid);
-        libc::syscall(libc::SYS_setfsuid, uid);
-        (
-            libc::syscall(libc::SYS_setfsuid, u32::MAX),
-            libc::syscall(libc::SYS_setfsgid, u32::MAX),
-        )
-    };
-    if now != (i64::from(uid), i64::from(gid)) {
-        return Err(Errno::EPERM);
-    }
-    raise_effective()
-}
-
-/// Makes every permitted capability effective again.
-fn raise_effective() -> Result<()> {
-    let header: [u32; 2] = [0x2008_0522, 0];
-    let mut words = [[0_u32; 3]; 2];
-    // SAFETY: header and data are live and laid out as version 3 of the call asks for.
-    Errno::result(unsafe { libc::syscall(libc::SYS_capget, header.as_ptr(), words.as_mut_ptr()) })?;
-    for [effective, permitted, _] in &mut words {
-        *effective = *permitted;
-    }
-    // SAFETY: as above.
-    Errno::result(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), words.as_ptr()) })
-        .map(drop)
 }
 
 /// A `prctl` of one number.
@@ -174,36 +122,6 @@ pub(crate) fn set_name(name: &CStr) -> Result<()> {
     // SAFETY: the name is a live C string.
     Errno::result(unsafe { libc::syscall(libc::SYS_prctl, libc::PR_SET_NAME, name.as_ptr()) })
         .map(drop)
-}
-
-/// A new, empty session keyring in place of the inherited one. Kernels without keyrings do nothing.
-pub(crate) fn new_keyring() -> Result<()> {
-    const JOIN_SESSION: libc::c_int = 1;
-    // SAFETY: a null name asks for a keyring without one.
-    let done =
-        unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION, ptr::null::<libc::c_char>()) };
-    match Errno::result(done) {
-        Ok(_) | Err(Errno::ENOSYS) => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
-/// Loads a seccomp filter for this process.
-pub(crate) fn load_filter(filter: &[libc::sock_filter]) -> Result<()> {
-    let program = libc::sock_fprog {
-        len: u16::try_from(filter.len()).map_err(|_| Errno::E2BIG)?,
-        filter: filter.as_ptr().cast_mut(),
-    };
-    // SAFETY: the program points to a live slice of that length, which the kernel only reads.
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_seccomp,
-            libc::SECCOMP_SET_MODE_FILTER,
-            0_u32,
-            &raw const program,
-        )
-    };
-    Errno::result(done).map(drop)
 }
 
 /// Executes a program; returns only on failure. Both arrays end with a null pointer.
@@ -430,26 +348,6 @@ pub(crate) fn monotonic_ns() -> u64 {
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000
         + u64::try_from(time.tv_nsec).unwrap_or(0)
-}
-
-/// Brings the loopback interface of this network namespace up.
-pub(crate) fn loopback_up() -> Result<()> {
-    // SAFETY: numbers only.
-    let number = Errno::result(unsafe {
-        libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0)
-    })?;
-    // SAFETY: a new descriptor that nobody else knows.
-    let socket = unsafe { OwnedFd::from_raw_fd(number) };
-    // SAFETY: all zeros is a valid value of this plain structure.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
-        *to = from.cast_signed();
-    }
-    request.ifr_ifru.ifru_flags =
-        i16::try_from(libc::IFF_UP | libc::IFF_RUNNING).map_err(|_| Errno::EINVAL)?;
-    // SAFETY: the request is live and of the type that this ioctl reads.
-    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
-    Errno::result(done).map(drop)
 }
 
 /// Overwrites the command line that other processes can read of this one, so that no path of the host shows
