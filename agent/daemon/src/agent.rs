@@ -229,14 +229,17 @@ async fn take_up(host: &Arc<Host>, link: &Arc<Link>) -> Result<(), String> {
         state.tasks.insert(attempt, TaskHandle { wish, task });
     }
     // Attempts without a record, and what a dead set-up left. Other commands' containers are their own.
-    for (id, _) in known
-        .into_iter()
-        .filter(|(id, _)| id.starts_with("a-") || id.starts_with("s-"))
+    // They are gone before anything starts: an attempt may be said again under the same name.
+    let mut ending = tokio::task::JoinSet::new();
+    for id in known
+        .into_keys()
+        .filter(|id| id.starts_with("a-") || id.starts_with("s-"))
     {
         let link = Arc::clone(link);
         tracing::info!("ending container {id}, which nobody waits for");
-        tokio::task::spawn_blocking(move || link.end(&id));
+        ending.spawn_blocking(move || link.end(&id));
     }
+    ending.join_all().await;
     Ok(())
 }
 

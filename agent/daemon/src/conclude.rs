@@ -126,8 +126,7 @@ fn gather(record: Record, ended: Ended, places: &Places) -> (EndedAttempt, Packe
         artifacts: Vec::new(),
     };
     bound(&mut outcome);
-    details.retain(|detail| !detail.is_empty());
-    outcome.detail = details.join("; ");
+    outcome.detail = join(details);
     (outcome, packed, left)
 }
 
@@ -162,63 +161,77 @@ async fn upload_log(
     places: &Places,
     bytes: u64,
 ) -> LogPlace {
-    let send = || host.server.put_log(attempt, &places.packed_log);
-    match again(send).await {
-        Ok(()) => LogPlace::Uploaded { bytes },
-        Err(error) => {
-            tracing::warn!("the log of {attempt} was not taken: {error}");
-            LogPlace::Empty
+    let mut patience = Patience::default();
+    loop {
+        let sent = host.server.put_log(attempt, &places.packed_log).await;
+        match sent {
+            Ok(()) => return LogPlace::Uploaded { bytes },
+            Err(error) if error.is_passing() => patience.wait(error).await,
+            Err(error) => {
+                tracing::warn!("the log of {attempt} was not taken: {error}");
+                return LogPlace::Empty;
+            }
         }
     }
 }
 
-/// Uploads artifacts one after the other; what the server refuses is left out, and told.
+/// Uploads artifacts one after the other, up to one that the server refuses; that is told.
 async fn artifacts(host: &Arc<Host>, outcome: &mut EndedAttempt, left: Vec<Left>) -> Vec<Artifact> {
     let mut taken = Vec::new();
     for left in left {
-        let send = || async {
-            let opened = left.clone();
-            let file = blocking(move || opened.open()).await;
-            let file = file.map_err(|failure| Error::Nonsense(failure.detail))?;
-            let file = file.map_err(|error| Error::Nonsense(error.to_string()))?;
-            let file = tokio::fs::File::from_std(file);
-            host.server
-                .put_artifact(&outcome.attempt, &left.name, file)
-                .await
-        };
-        match again(send).await {
-            Ok(()) => taken.push(Artifact {
-                path: left.name,
-                bytes: left.bytes,
-            }),
-            Err(error) => {
-                if !outcome.detail.is_empty() {
-                    outcome.detail.push_str("; ");
-                }
-                outcome
-                    .detail
-                    .push_str(&format!("artifact {}: {error}", left.name));
-                break;
+        let mut patience = Patience::default();
+        let sent = loop {
+            match send_artifact(host, &outcome.attempt, &left).await {
+                Err(error) if error.is_passing() => patience.wait(error).await,
+                sent => break sent,
             }
+        };
+        if let Err(error) = sent {
+            let told = format!("artifact {}: {error}", left.name);
+            outcome.detail = join([std::mem::take(&mut outcome.detail), told]);
+            break;
         }
+        taken.push(Artifact {
+            path: left.name,
+            bytes: left.bytes,
+        });
     }
     taken
 }
 
-/// Tries as long as another try may help.
-async fn again<F: Future<Output = Result<(), Error>>>(
-    mut send: impl FnMut() -> F,
-) -> Result<(), Error> {
-    let (mut pause, longest) = PAUSES;
-    loop {
-        match send().await {
-            Err(error) if error.is_passing() => {
-                tracing::debug!("an upload waits: {error}");
-                tokio::time::sleep(pause).await;
-                pause = longest.min(pause * 2);
-            }
-            result => return result,
-        }
+async fn send_artifact(host: &Host, attempt: &AttemptId, left: &Left) -> Result<(), Error> {
+    let opened = left.clone();
+    let file = blocking(move || opened.open()).await;
+    let file = file.map_err(|failure| Error::Nonsense(failure.detail))?;
+    let file = file.map_err(|error| Error::Nonsense(error.to_string()))?;
+    host.server
+        .put_artifact(attempt, &left.name, tokio::fs::File::from_std(file))
+        .await
+}
+
+/// Sentences after one another; empty ones are none.
+fn join(details: impl IntoIterator<Item = String>) -> String {
+    let some: Vec<String> = details
+        .into_iter()
+        .filter(|detail| !detail.is_empty())
+        .collect();
+    some.join("; ")
+}
+
+/// Growing pauses between tries.
+struct Patience(Duration);
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self(PAUSES.0)
+    }
+}
+
+impl Patience {
+    async fn wait(&mut self, error: Error) {
+        tracing::debug!("an upload waits: {error}");
+        tokio::time::sleep(self.0).await;
+        self.0 = PAUSES.1.min(self.0 * 2);
     }
 }
 

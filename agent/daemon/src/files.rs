@@ -10,10 +10,13 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt as _;
-use regatta_image::{Merged, Store};
+use regatta_image::reference::Repository;
+use regatta_image::registry::{Client, Options};
+use regatta_image::{Merged, Silent, Store};
 use regatta_model::plan::FilePlan;
 use regatta_model::{Digest, Outcome};
 use serde::Serialize;
+use tokio::runtime::Handle;
 
 use crate::failure::{Failure, blocking};
 use crate::layers::{Found, Layer, Layers};
@@ -111,6 +114,22 @@ fn unpack(
 
 async fn fetch(store: &Store, server: &Server, blob: Digest, what: &str) -> Result<(), Failure> {
     let platform = |error: &dyn std::fmt::Display| Failure::platform(what, error);
+    if let Some((registry, plain_http)) = server.registry() {
+        let repository = Repository::parse(&format!("{registry}/{REPOSITORY}"));
+        let repository = repository.map_err(|error| platform(&error))?;
+        let options = Options {
+            plain_http,
+            docker_config: None,
+            ..Options::default()
+        };
+        let client = Client::new(options).map_err(|error| platform(&error))?;
+        let store = store.clone();
+        // On a thread of its own: the client's futures stay where they were made.
+        let fetched = blocking(move || {
+            Handle::current().block_on(client.fetch_blob(&repository, &blob, &store, &Silent))
+        });
+        return fetched.await?.map(drop).map_err(|error| platform(&error));
+    }
     let response = server
         .blob(REPOSITORY, &blob)
         .await

@@ -88,6 +88,11 @@ impl Layout {
         self.attempts().join(attempt_name(attempt))
     }
 
+    /// Logs of containers for persons, while they run.
+    pub fn execs(&self) -> PathBuf {
+        self.root.join("exec")
+    }
+
     /// Outcomes that are not acknowledged.
     pub fn outbox(&self) -> PathBuf {
         self.root.join("outbox")

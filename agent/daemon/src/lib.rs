@@ -13,8 +13,11 @@
 
 mod agent;
 mod attempt;
+pub mod builder;
 pub mod collect;
 mod conclude;
+pub mod doctor;
+pub mod exec;
 pub mod executor;
 pub mod facts;
 mod failure;
@@ -23,6 +26,7 @@ mod host;
 pub mod identity;
 pub mod layers;
 pub mod layout;
+pub mod link;
 pub mod mould;
 pub mod outbox;
 mod outbox_writer;

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use regatta_image::registry::{Client, Options};
-use regatta_image::{Silent, reference::Reference};
+use regatta_image::{Silent, Store, reference::Reference};
 use regatta_model::plan::AttemptPlan;
 use regatta_model::{Digest, RunId};
 use serde::Serialize;
+use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 
 use crate::failure::{Failure, blocking};
@@ -145,10 +146,7 @@ pub(crate) async fn mould(
 }
 
 async fn make(host: &Host, plan: &AttemptPlan, setup: Option<Digest>) -> Result<Mould, Failure> {
-    let image = host.moulds.images.cell(plan.image);
-    let image = image
-        .get_or_try_init(|| async { fetch_image(host, plan.image).await.map(Arc::new) })
-        .await?;
+    let image = image(host, plan.image).await?;
     let mut layers = image.layers.clone();
     let mut made = Vec::new();
     let mut parent = plan.image;
@@ -174,25 +172,21 @@ async fn make(host: &Host, plan: &AttemptPlan, setup: Option<Digest>) -> Result<
     })
 }
 
+/// The image, fetched and unpacked by the first who asks.
+async fn image(host: &Host, digest: Digest) -> Result<Arc<Image>, Failure> {
+    let cell = host.moulds.images.cell(digest);
+    let fetch = || async { fetch_image(host, digest).await.map(Arc::new) };
+    cell.get_or_try_init(fetch).await.map(Arc::clone)
+}
+
 async fn fetch_image(host: &Host, digest: Digest) -> Result<Image, Failure> {
     let what = format!("the image {digest}");
     if let (false, Some((registry, plain_http))) = (host.store.has(&digest), host.server.registry())
     {
         let name = format!("{registry}/{REPOSITORY}@{digest}");
-        let pulled = async {
-            let reference = Reference::parse(&name).map_err(|e| e.to_string())?;
-            let options = Options {
-                plain_http,
-                docker_config: None,
-                ..Options::default()
-            };
-            let client = Client::new(options).map_err(|e| e.to_string())?;
-            let pulled = client.pull(&host.store, &reference, &Silent).await;
-            pulled.map(drop).map_err(|error| error.to_string())
-        };
-        pulled
-            .await
-            .map_err(|error| Failure::platform(&what, &error))?;
+        let store = host.store.clone();
+        let pulled = blocking(move || pull(&store, &name, plain_http)).await?;
+        pulled.map_err(|error| Failure::platform(&what, &error))?;
     }
     let store = host.store.clone();
     blocking(move || {
@@ -206,4 +200,17 @@ async fn fetch_image(host: &Host, digest: Digest) -> Result<Image, Failure> {
         })
     })
     .await?
+}
+
+/// Blocking, on a thread of its own: the client's futures stay where they were made.
+fn pull(store: &Store, name: &str, plain_http: bool) -> Result<(), String> {
+    let reference = Reference::parse(name).map_err(|error| error.to_string())?;
+    let options = Options {
+        plain_http,
+        docker_config: None,
+        ..Options::default()
+    };
+    let client = Client::new(options).map_err(|error| error.to_string())?;
+    let pulled = Handle::current().block_on(client.pull(store, &reference, &Silent));
+    pulled.map(drop).map_err(|error| error.to_string())
 }

@@ -124,6 +124,18 @@ pub fn read(directory: &Path) -> Option<Record> {
     named.then_some(record)
 }
 
+/// The last attempt of a cell whose writable layer was kept on this host, and that layer's directory.
+pub fn kept(layout: &Layout, run: &str, cell: u64) -> Option<(Record, PathBuf)> {
+    let entries = fs::read_dir(layout.attempts()).ok()?;
+    let kept = entries.flatten().filter_map(|entry| {
+        let places = Places::within(entry.path());
+        let record = read(&places.directory)?;
+        let wanted = record.attempt.run.as_str() == run && record.attempt.cell == cell;
+        (wanted && places.kept.exists()).then_some((record, places.upper))
+    });
+    kept.max_by_key(|(record, _)| record.attempt.ordinal)
+}
+
 /// A container's name for an attempt.
 pub fn container_id(attempt: &AttemptId) -> String {
     format!("a-{}", attempt_name(attempt))
