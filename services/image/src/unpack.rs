@@ -23,6 +23,7 @@ use crate::tarfile::TarReader;
 
 mod apply;
 mod attributes;
+mod link;
 mod name;
 mod tree;
 

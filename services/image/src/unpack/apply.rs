@@ -1,7 +1,7 @@
 //! One entry after another onto the tree. May not: open what it did not just make, nor change anything
 //! but by descriptor and single name.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Write as _};
 use std::os::unix::fs::FileExt as _;
@@ -30,13 +30,15 @@ struct Late {
 }
 
 pub(super) struct Applier {
-    tree: Tree,
-    below: Merged,
-    limits: UnpackLimits,
-    done: Unpacked,
+    pub(super) tree: Tree,
+    pub(super) below: Merged,
+    pub(super) limits: UnpackLimits,
+    pub(super) done: Unpacked,
     late: Vec<Late>,
+    /// Directories that the archive only implies; whether this layer removes the one below.
+    implied: BTreeMap<Vec<Vec<u8>>, bool>,
     /// Device nodes that were left out; a hard link to one is left out too.
-    devices: BTreeSet<Vec<Vec<u8>>>,
+    pub(super) devices: BTreeSet<Vec<Vec<u8>>>,
     buffer: Vec<u8>,
 }
 
@@ -52,6 +54,7 @@ impl Applier {
             limits,
             done: Unpacked::default(),
             late: Vec::new(),
+            implied: BTreeMap::new(),
             devices: BTreeSet::new(),
             buffer: vec![0; CHUNK],
         })
@@ -113,6 +116,9 @@ impl Applier {
 
     /// What can only be set at the end.
     pub(super) fn finish(mut self) -> Result<Unpacked> {
+        for (parts, fresh) in std::mem::take(&mut self.implied) {
+            self.settle_implied(parts, fresh)?;
+        }
         for late in std::mem::take(&mut self.late) {
             // It may have been replaced since by something else of its name.
             let Ok(dir) = self.tree.open(&late.parts) else {
@@ -127,6 +133,33 @@ impl Applier {
                 .map_err(|e| Error::io("set the time of a directory", e))?;
         }
         Ok(self.done)
+    }
+
+    /// Gives a directory that was only implied what it has in the layers below; else it is root's.
+    fn settle_implied(&mut self, parts: Vec<Vec<u8>>, fresh: bool) -> Result<()> {
+        // It may have been replaced since.
+        let Ok(dir) = self.tree.open(&parts) else {
+            return Ok(());
+        };
+        let mut mtime = (0, 0);
+        let above = parts.len().saturating_sub(1);
+        if !fresh && !self.is_hidden(parts.get(..above).unwrap_or_default())? {
+            self.done.depends = true;
+            let below = self.below.find(&as_path(&parts), false)?;
+            if let Some(below) = below.filter(|below| below.kind() == FileType::Directory) {
+                attributes::set_as_below(&*dir, &below)?;
+                mtime = (
+                    below.stat.st_mtime,
+                    u32::try_from(below.stat.st_mtime_nsec).unwrap_or(0),
+                );
+            }
+        }
+        self.late.push(Late {
+            parts,
+            mtime,
+            default_acl: None,
+        });
+        Ok(())
     }
 
     /// The directory at `parts`, made where the archive only implies it.
@@ -150,8 +183,7 @@ impl Applier {
         Ok(dir)
     }
 
-    /// Makes a directory that the archive has no entry for (yet): as it is in the layers below, else
-    /// root's.
+    /// Makes a directory that the archive has no entry for (yet).
     fn imply(
         &mut self,
         entry: &Entry,
@@ -173,36 +205,11 @@ impl Applier {
             |e: Errno| Error::io(format!("make a directory for {:?}", shown(&entry.path)), e);
         rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o755)).map_err(fail)?;
         let made = Tree::open_child(dir, name)?;
-        let mut mtime = (0, 0);
         rustix::fs::fchmod(&made, Mode::from_raw_mode(0o755)).map_err(fail)?;
         if hidden {
             set_opaque(&made)?;
-        } else {
-            self.done.depends = true;
-            let below = self.below.find(&as_path(path), false)?;
-            if let Some(below) = below.filter(|below| below.kind() == FileType::Directory) {
-                let stat = &below.stat;
-                rustix::fs::fchown(
-                    &made,
-                    Some(Uid::from_raw(stat.st_uid)),
-                    Some(Gid::from_raw(stat.st_gid)),
-                )
-                .map_err(fail)?;
-                rustix::fs::fchmod(&made, Mode::from_raw_mode(below.mode())).map_err(fail)?;
-                if let Some(top) = below.top() {
-                    attributes::copy(top, &made)?;
-                }
-                mtime = (
-                    stat.st_mtime,
-                    u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
-                );
-            }
         }
-        self.late.push(Late {
-            parts: path.to_vec(),
-            mtime,
-            default_acl: None,
-        });
+        self.implied.insert(path.to_vec(), hidden);
         self.tree.open(path).map_err(fail)
     }
 
@@ -232,6 +239,7 @@ impl Applier {
         };
         let default_acl = default_acl(entry);
         self.done.attributes_dropped += attributes::set(&*made, entry)?;
+        self.implied.remove(&parts);
         self.late.push(Late {
             parts,
             mtime: entry.mtime,
@@ -241,7 +249,7 @@ impl Applier {
     }
 
     /// Makes room for something that is no directory.
-    fn clear(&mut self, dir: &OwnedFd, name: &[u8]) -> Result<()> {
+    pub(super) fn clear(&mut self, dir: &OwnedFd, name: &[u8]) -> Result<()> {
         match Tree::look(dir, name)? {
             Some(stat) => self.tree.remove(dir, name, &stat),
             None => Ok(()),
@@ -288,7 +296,7 @@ impl Applier {
         rustix::fs::futimens(&file, &times(entry.mtime)).map_err(|e| fail(e.into()))
     }
 
-    fn make_symlink(&mut self, entry: &Entry, dir: &OwnedFd, name: &[u8]) -> Result<()> {
+    pub(super) fn make_symlink(&mut self, entry: &Entry, dir: &OwnedFd, name: &[u8]) -> Result<()> {
         if entry.link.is_empty() || entry.link.len() > crate::limits::PATH_BYTES {
             return Err(Error::hostile(
                 &entry.path,
@@ -314,140 +322,6 @@ impl Applier {
             .map_err(fail)
     }
 
-    fn make_link(&mut self, entry: &Entry, dir: &OwnedFd, name: &[u8]) -> Result<()> {
-        let to = name::components(&entry.link, &self.limits)
-            .map_err(|_| Error::hostile(&entry.path, "it is a hard link to a place outside"))?;
-        let fail = |e: Errno| Error::io(format!("make hard link {:?}", shown(&entry.path)), e);
-        let Some((target, above)) = to.split_last() else {
-            return Err(Error::hostile(&entry.path, "it is a hard link to the root"));
-        };
-        if self.devices.contains(&to) {
-            self.done.devices_skipped += 1;
-            return Ok(());
-        }
-        let from = match self.tree.open(above) {
-            Ok(from) => Some(from),
-            Err(Errno::NOENT | Errno::NOTDIR) => None,
-            Err(e) => return Err(way_refused(entry, e)),
-        };
-        let there = match &from {
-            Some(from) => Tree::look(from, target)?,
-            None => None,
-        };
-        let (Some(from), Some(stat)) = (from, there) else {
-            return self.link_to_below(entry, &to, dir, name);
-        };
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => {
-                return Err(Error::hostile(
-                    &entry.path,
-                    "it is a hard link to a directory",
-                ));
-            }
-            // Only a whiteout is one.
-            FileType::CharacterDevice => {
-                return Err(Error::hostile(
-                    &entry.path,
-                    "it is a hard link to a file that is removed",
-                ));
-            }
-            _ => {}
-        }
-        if let Some(have) = Tree::look(dir, name)? {
-            if (have.st_dev, have.st_ino) == (stat.st_dev, stat.st_ino) {
-                return Ok(());
-            }
-            if FileType::from_raw_mode(have.st_mode) == FileType::Directory {
-                // The target may be in there.
-                return Err(Error::hostile(
-                    &entry.path,
-                    "it is a hard link in place of a directory",
-                ));
-            }
-            self.tree.remove(dir, name, &have)?;
-        }
-        rustix::fs::linkat(&*from, target.as_slice(), dir, name, AtFlags::empty()).map_err(fail)
-    }
-
-    /// A hard link to a file of a layer below: overlay has none, so it becomes a copy.
-    fn link_to_below(
-        &mut self,
-        entry: &Entry,
-        to: &[Vec<u8>],
-        dir: &OwnedFd,
-        name: &[u8],
-    ) -> Result<()> {
-        let missing =
-            || Error::hostile(&entry.path, "it is a hard link to a file that is not there");
-        if self.is_hidden(to)? {
-            return Err(missing());
-        }
-        let found = self.below.find(&as_path(to), false)?.ok_or_else(missing)?;
-        self.done.depends = true;
-        let mut copied = Entry {
-            path: entry.path.clone(),
-            kind: Kind::File,
-            link: Vec::new(),
-            mode: found.mode(),
-            uid: found.stat.st_uid,
-            gid: found.stat.st_gid,
-            mtime: (
-                found.stat.st_mtime,
-                u32::try_from(found.stat.st_mtime_nsec).unwrap_or(0),
-            ),
-            size: found.size(),
-            pieces: None,
-            xattrs: Vec::new(),
-        };
-        match found.kind() {
-            FileType::Symlink => {
-                copied.link = found.link_target()?;
-                self.make_symlink(&copied, dir, name)
-            }
-            FileType::RegularFile => {
-                self.done.bytes = self.done.bytes.saturating_add(copied.size);
-                if self.done.bytes > self.limits.bytes {
-                    return Err(Error::limit(
-                        "the size of the files",
-                        "unpack.bytes",
-                        self.limits.bytes,
-                    ));
-                }
-                self.clear(dir, name)?;
-                let fail =
-                    |e: std::io::Error| Error::io(format!("copy {:?}", shown(&entry.path)), e);
-                let mut source = found.open_file()?;
-                let mut file = create(dir, name).map_err(|e| fail(e.into()))?;
-                std::io::copy(&mut source, &mut file).map_err(fail)?;
-                attributes::set(&file, &copied)?;
-                attributes::copy(&source, &file)?;
-                rustix::fs::futimens(&file, &times(copied.mtime)).map_err(|e| fail(e.into()))
-            }
-            _ => Err(missing()),
-        }
-    }
-
-    /// Whether this layer hides a path of the layers below.
-    fn is_hidden(&mut self, parts: &[Vec<u8>]) -> Result<bool> {
-        let mut dir = self
-            .tree
-            .open(&[])
-            .map_err(|e| Error::io("look at the layer", e))?;
-        for name in parts {
-            if crate::merged::is_opaque(&dir) {
-                return Ok(true);
-            }
-            match Tree::look(&dir, name)? {
-                None => return Ok(false),
-                Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
-                    dir = Rc::new(Tree::open_child(&dir, name)?);
-                }
-                Some(_) => return Ok(true),
-            }
-        }
-        Ok(false)
-    }
-
     /// Hides a name of the layers below; what this layer itself has there stays.
     fn whiteout(&mut self, entry: &Entry, parts: &[Vec<u8>]) -> Result<()> {
         let Some((last, above)) = parts.split_last() else {
@@ -461,6 +335,9 @@ impl Applier {
                     .map_err(|e| Error::io(format!("make whiteout {:?}", shown(&entry.path)), e))
             }
             Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
+                if let Some(fresh) = self.implied.get_mut(parts) {
+                    *fresh = true;
+                }
                 set_opaque(&Tree::open_child(&dir, last)?)
             }
             Some(_) => Ok(()),
@@ -469,7 +346,7 @@ impl Applier {
 }
 
 /// A new file, never one that is there.
-fn create(dir: &OwnedFd, name: &[u8]) -> Result<File, Errno> {
+pub(super) fn create(dir: &OwnedFd, name: &[u8]) -> Result<File, Errno> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o600)).map(File::from)
 }
@@ -484,7 +361,7 @@ fn own_by_name(entry: &Entry, dir: &OwnedFd, name: &[u8]) -> Result<()> {
 }
 
 /// The kernel would not resolve an entry's directory.
-fn way_refused(entry: &Entry, error: Errno) -> Error {
+pub(super) fn way_refused(entry: &Entry, error: Errno) -> Error {
     match error {
         Errno::XDEV => Error::hostile(
             &entry.path,
@@ -498,7 +375,7 @@ fn way_refused(entry: &Entry, error: Errno) -> Error {
     }
 }
 
-fn as_path(parts: &[Vec<u8>]) -> PathBuf {
+pub(super) fn as_path(parts: &[Vec<u8>]) -> PathBuf {
     use std::os::unix::ffi::OsStringExt as _;
     PathBuf::from(std::ffi::OsString::from_vec(parts.join(&b'/')))
 }

@@ -6,7 +6,7 @@ use rustix::fs::{Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result, shown};
-use crate::merged::OPAQUE;
+use crate::merged::{Found, OPAQUE};
 use crate::tarfile::Entry;
 
 /// Inherited by whatever is made in a directory, so it is set last.
@@ -109,4 +109,17 @@ pub(super) fn copy(from: impl AsFd, to: impl AsFd) -> Result<()> {
         rustix::fs::fsetxattr(to, name, &value, XattrFlags::empty()).map_err(fail)?;
     }
     Ok(())
+}
+
+/// Owner, permissions and attributes as something has them in the layers below.
+pub(super) fn set_as_below(fd: impl AsFd, below: &Found) -> Result<()> {
+    let fd = fd.as_fd();
+    let fail = |e: Errno| Error::io("set the owner of a directory", e);
+    let (uid, gid) = (
+        Uid::from_raw(below.stat.st_uid),
+        Gid::from_raw(below.stat.st_gid),
+    );
+    rustix::fs::fchown(fd, Some(uid), Some(gid)).map_err(fail)?;
+    rustix::fs::fchmod(fd, Mode::from_raw_mode(below.mode())).map_err(fail)?;
+    below.top().map_or(Ok(()), |top| copy(top, fd))
 }
