@@ -79,7 +79,7 @@ impl Builder<'_> {
         let words = sources
             .iter()
             .map(|word| Ok((word, self.expand(stage, node, word)?)))
-            .collect::<Result<Vec<_>, Diagnostic>>()?;
+            .collect::<Result<Vec<_>, Box<Diagnostic>>>()?;
         let settings = json!({
             "to": copy.target, "into": copy.into, "chown": copy.chown, "chmod": copy.chmod,
         });
@@ -156,28 +156,13 @@ impl Builder<'_> {
                 continue;
             }
             let entries_most = self.store.limits().entries;
-            let (tree, ignore_file) = match merged {
-                Some(merged) => (
-                    Tree {
-                        merged,
-                        ignore: None,
-                        entries_most,
-                    },
-                    None,
-                ),
-                None => {
-                    let context = self.context()?;
-                    let ignore = Some(&context.ignore);
-                    (
-                        Tree {
-                            merged: &context.tree,
-                            ignore,
-                            entries_most,
-                        },
-                        context.ignore_file.as_ref(),
-                    )
-                }
+            let (tree, ignore, ignore_file) = if let Some(merged) = merged {
+                (merged, None, None)
+            } else {
+                let context = self.context()?;
+                (&context.tree, Some(&context.ignore), context.ignore_file.as_ref())
             };
+            let tree = Tree { merged: tree, ignore, entries_most };
             let at = |message: String| stages::at(self.file, node, word, message);
             let mut found = 0;
             for path in tree.find(text).map_err(at)? {
@@ -321,7 +306,7 @@ impl Builder<'_> {
             match item.map(|item| &item.what) {
                 None | Some(What::Directory) => writer.add(path, Kind::Directory, meta, None)?,
                 Some(What::Symlink(target)) => {
-                    writer.add(path, Kind::Symlink(target), meta, None)?
+                    writer.add(path, Kind::Symlink(target), meta, None)?;
                 }
                 Some(What::Fifo) => writer.add(path, Kind::Fifo, meta, None)?,
                 Some(What::File {

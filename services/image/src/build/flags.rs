@@ -33,7 +33,7 @@ pub(crate) struct Mount {
 
 impl Parser<'_> {
     /// The flags at the beginning, each of `known`, and the first byte behind them.
-    pub(super) fn flags(&self, known: &[&str]) -> Result<(Vec<Flag>, usize), Diagnostic> {
+    pub(super) fn flags(&self, known: &[&str]) -> Result<(Vec<Flag>, usize), Box<Diagnostic>> {
         let rest = &self.logical.rest;
         let mut flags = Vec::new();
         for (offset, text) in lines::shell_words(rest, self.source.escape) {
@@ -77,7 +77,7 @@ impl Parser<'_> {
 }
 
 /// Reads the value of a `--mount`.
-pub(super) fn mount(parser: &Parser<'_>, flag: &Flag) -> Result<Mount, Diagnostic> {
+pub(super) fn mount(parser: &Parser<'_>, flag: &Flag) -> Result<Mount, Box<Diagnostic>> {
     let mut kind = "bind".to_owned();
     let (mut target, mut id) = (None, None);
     let (mut locked, mut writable) = (false, true);
@@ -100,7 +100,7 @@ pub(super) fn mount(parser: &Parser<'_>, flag: &Flag) -> Result<Mount, Diagnosti
                 .map_err(|_| parser.at(&whole, format!("{value:?} is not a number here"), None))
         };
         match key {
-            "type" => kind = value.to_owned(),
+            "type" => value.clone_into(&mut kind),
             "target" | "dst" | "destination" if !value.is_empty() => target = Some(word),
             "id" if !value.is_empty() => id = Some(word),
             "sharing" => match value {

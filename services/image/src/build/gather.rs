@@ -131,7 +131,7 @@ impl Tree<'_> {
             .to_vec();
         let is_directory = found.kind() == FileType::Directory;
         let mut items = Vec::new();
-        self.add(&mut items, &place.path, b"", found, 0)?;
+        self.add(&mut items, &place.path, b"", &found, 0)?;
         Ok((!items.is_empty()).then_some(Source {
             name,
             is_directory,
@@ -144,7 +144,7 @@ impl Tree<'_> {
         items: &mut Vec<Item>,
         path: &[u8],
         below_source: &[u8],
-        found: Found,
+        found: &Found,
         depth: usize,
     ) -> Result<()> {
         if depth > DEPTH_MOST {
@@ -168,7 +168,7 @@ impl Tree<'_> {
                 return Ok(());
             }
             let here = items.len();
-            let meta = self.meta(&found, path)?;
+            let meta = self.meta(found, path)?;
             items.push(Item {
                 path: below_source.to_vec(),
                 what: What::Directory,
@@ -179,7 +179,7 @@ impl Tree<'_> {
                     items,
                     &below(path, name),
                     &below(below_source, name),
-                    child,
+                    &child,
                     depth + 1,
                 )
             })?;
@@ -208,7 +208,7 @@ impl Tree<'_> {
                 return Ok(());
             }
         };
-        let meta = self.meta(&found, path)?;
+        let meta = self.meta(found, path)?;
         items.push(Item {
             path: below_source.to_vec(),
             what,

@@ -63,8 +63,8 @@ impl Source {
         place: Place,
         length: usize,
         message: impl Into<String>,
-    ) -> Diagnostic {
-        Diagnostic {
+    ) -> Box<Diagnostic> {
+        Box::new(Diagnostic {
             message: message.into(),
             file: self.file.clone(),
             line: place.line,
@@ -77,7 +77,7 @@ impl Source {
                 .unwrap_or_default(),
             help: None,
             output: Vec::new(),
-        }
+        })
     }
 }
 
@@ -97,7 +97,7 @@ impl Logical {
 }
 
 /// Splits a file into its instructions.
-pub(crate) fn split(text: &str, file: &str) -> Result<(Source, Vec<Logical>), Diagnostic> {
+pub(crate) fn split(text: &str, file: &str) -> Result<(Source, Vec<Logical>), Box<Diagnostic>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let lines: Vec<String> = text
         .split('\n')
@@ -136,7 +136,7 @@ pub(crate) fn split(text: &str, file: &str) -> Result<(Source, Vec<Logical>), Di
 }
 
 /// Reads `# escape=` and passes over `# syntax=` and `# check=`, which stand before anything else.
-fn directives(source: &mut Source) -> Result<(), Diagnostic> {
+fn directives(source: &mut Source) -> Result<(), Box<Diagnostic>> {
     for (index, line) in source.lines.iter().enumerate() {
         let Some((key, value)) = line
             .trim()
@@ -178,7 +178,7 @@ impl Reader<'_> {
         Some((self.next, line))
     }
 
-    fn instruction(&mut self) -> Result<Option<Logical>, Diagnostic> {
+    fn instruction(&mut self) -> Result<Option<Logical>, Box<Diagnostic>> {
         let escape = self.source.escape;
         let (number, first) = loop {
             match self.line() {
@@ -258,7 +258,7 @@ impl Reader<'_> {
         Ok(Some(logical))
     }
 
-    fn heredocs(&mut self, logical: &mut Logical) -> Result<(), Diagnostic> {
+    fn heredocs(&mut self, logical: &mut Logical) -> Result<(), Box<Diagnostic>> {
         for (offset, word) in shell_words(&logical.rest, self.source.escape) {
             let Some((name, expand, chomp)) = heredoc_word(word) else {
                 continue;

@@ -121,9 +121,9 @@ pub enum BuildError {
     Image(#[from] Error),
 }
 
-impl From<Diagnostic> for BuildError {
-    fn from(diagnostic: Diagnostic) -> Self {
-        Self::At(Box::new(diagnostic))
+impl From<Box<Diagnostic>> for BuildError {
+    fn from(diagnostic: Box<Diagnostic>) -> Self {
+        Self::At(diagnostic)
     }
 }
 
@@ -152,7 +152,7 @@ pub fn build(
 
 /// Checks a Containerfile's form without building it.
 pub fn check(text: &str, file: &str) -> Result<(), Box<Diagnostic>> {
-    parse::parse(text, file).map(drop).map_err(Box::new)
+    parse::parse(text, file).map(drop)
 }
 
 fn read(path: &Path) -> Result<String, Error> {

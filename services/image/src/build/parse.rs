@@ -106,7 +106,7 @@ const UNSUPPORTED: [(&str, &str); 4] = [
 ];
 
 /// Parses a whole Containerfile. `file` is its name in messages.
-pub(crate) fn parse(text: &str, file: &str) -> Result<File, Diagnostic> {
+pub(crate) fn parse(text: &str, file: &str) -> Result<File, Box<Diagnostic>> {
     let (source, logical) = lines::split(text, file)?;
     let mut nodes = Vec::with_capacity(logical.len());
     let mut in_stage = false;
@@ -155,7 +155,7 @@ pub(super) struct Parser<'a> {
 }
 
 impl Parser<'_> {
-    fn instruction(&self) -> Result<Instruction, Diagnostic> {
+    fn instruction(&self) -> Result<Instruction, Box<Diagnostic>> {
         let keyword = self.logical.keyword.to_ascii_uppercase();
         if self.logical.rest.is_empty() && KNOWN.contains(&keyword.as_str()) {
             return Err(self.at_keyword(format!("{keyword} needs at least one argument"), None));
@@ -186,7 +186,7 @@ impl Parser<'_> {
         }
     }
 
-    fn unknown(&self, keyword: &str) -> Diagnostic {
+    fn unknown(&self, keyword: &str) -> Box<Diagnostic> {
         if let Some((name, help)) = UNSUPPORTED.iter().find(|(name, _)| *name == keyword) {
             return self.at_keyword(format!("{name} is not supported"), Some((*help).to_owned()));
         }
@@ -200,7 +200,7 @@ impl Parser<'_> {
         )
     }
 
-    fn at_keyword(&self, message: impl Into<String>, help: Option<String>) -> Diagnostic {
+    fn at_keyword(&self, message: impl Into<String>, help: Option<String>) -> Box<Diagnostic> {
         let length = self.logical.keyword.chars().count();
         let mut error = self.source.error(self.logical.place, length, message);
         error.help = help;
@@ -213,7 +213,7 @@ impl Parser<'_> {
         word: &Word,
         message: impl Into<String>,
         help: Option<&str>,
-    ) -> Diagnostic {
+    ) -> Box<Diagnostic> {
         let place = self.logical.place_of(word.offset);
         let mut error = self.source.error(place, word.length(), message);
         error.help = help.map(str::to_owned);
@@ -277,7 +277,7 @@ impl Parser<'_> {
         Command::Shell(text.to_owned())
     }
 
-    fn from(&self) -> Result<Instruction, Diagnostic> {
+    fn from(&self) -> Result<Instruction, Box<Diagnostic>> {
         let (flags, start) = self.flags(&["platform"])?;
         let words = self.words(start);
         let (image, name) = match words.as_slice() {
@@ -309,7 +309,7 @@ impl Parser<'_> {
         })
     }
 
-    fn arg(&self) -> Result<Instruction, Diagnostic> {
+    fn arg(&self) -> Result<Instruction, Box<Diagnostic>> {
         let mut args = Vec::new();
         for word in self.words(0) {
             let (name, value) = match word.raw.split_once('=') {
@@ -339,7 +339,7 @@ impl Parser<'_> {
     }
 
     /// `name=value ...`, or the old form `name value` that takes the rest of the line.
-    fn pairs(&self) -> Result<Vec<(Word, Word)>, Diagnostic> {
+    fn pairs(&self) -> Result<Vec<(Word, Word)>, Box<Diagnostic>> {
         let words = self.words(0);
         let keyword = self.logical.keyword.to_ascii_uppercase();
         let Some(first) = words.first() else {
@@ -390,7 +390,7 @@ impl Parser<'_> {
         Ok(pairs)
     }
 
-    fn run(&self) -> Result<Instruction, Diagnostic> {
+    fn run(&self) -> Result<Instruction, Box<Diagnostic>> {
         let (flags, start) = self.flags(&["mount", "network", "security"])?;
         let mut mounts = Vec::new();
         let mut network = true;
@@ -432,7 +432,7 @@ impl Parser<'_> {
         }
     }
 
-    fn copy(&self) -> Result<Instruction, Diagnostic> {
+    fn copy(&self) -> Result<Instruction, Box<Diagnostic>> {
         let (flags, start) = self.flags(&[
             "from", "chown", "chmod", "link", "parents", "exclude", "checksum",
         ])?;

@@ -323,12 +323,12 @@ impl<'a> Builder<'a> {
         stage: &Stage,
         node: &Node,
         word: &Word,
-    ) -> Result<String, Diagnostic> {
+    ) -> Result<String, Box<Diagnostic>> {
         stages::expand(self.file, node, word, &|name| stage.value(name))
     }
 
     /// An error at an instruction's first word.
-    pub(super) fn at_keyword(&self, node: &Node, message: impl Into<String>) -> Diagnostic {
+    pub(super) fn at_keyword(&self, node: &Node, message: impl Into<String>) -> Box<Diagnostic> {
         let length = node.logical.keyword.chars().count();
         self.file.source.error(node.logical.place, length, message)
     }
