@@ -1,0 +1,285 @@
+//! The command line, as clap reads it. May not: do anything.
+
+mod container;
+mod image;
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+pub(crate) use self::container::{BenchArgs, BenchCommand, BenchStartArgs, ExecArgs, NetworkChoice};
+pub(crate) use self::image::{ArchiveFormat, BuildArgs, ImageArgs, ImageCommand};
+
+/// Runs test matrices in disposable containers on a fleet of hosts, and tells what a version broke.
+#[derive(Parser, Debug)]
+#[command(name = "regatta", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(after_help = "Start with: regatta check FILE, then: regatta run FILE. Every command explains itself with --help.")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(ClapArgs, Debug, Clone)]
+pub(crate) struct Global {
+    /// Where images, runs and volumes of this machine live
+    #[arg(long, global = true, value_name = "DIR", env = "REGATTA_DATA", default_value = "/var/lib/regatta", help_heading = "Everywhere")]
+    pub(crate) data: PathBuf,
+    /// The server to ask; without it, this machine's own data directory is used
+    #[arg(long, global = true, value_name = "URL", env = "REGATTA_SERVER", help_heading = "Everywhere")]
+    pub(crate) server: Option<String>,
+    /// Print one JSON document on standard output
+    #[arg(long, global = true, help_heading = "Everywhere")]
+    pub(crate) json: bool,
+    /// No progress, only results and errors
+    #[arg(long, short, global = true, help_heading = "Everywhere")]
+    pub(crate) quiet: bool,
+    /// Say more on standard error; twice: everything
+    #[arg(long, short, global = true, action = clap::ArgAction::Count, help_heading = "Everywhere")]
+    pub(crate) verbose: u8,
+    /// Colours; auto looks at the terminal and at NO_COLOR
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Everywhere")]
+    pub(crate) color: When,
+}
+
+/// When to do something that only a terminal wants.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum When {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Run a matrix and report; needs no server
+    Run(RunArgs),
+    /// Check a matrix, and count its cells
+    Check(FileArgs),
+    /// Print the JSON Schema of a matrix
+    Schema,
+    /// Run the control plane
+    Server(ServerArgs),
+    /// Run this machine as a host of a fleet
+    Agent(AgentArgs),
+    /// Make containers on order (started by the agent where none runs)
+    Executor(ExecutorArgs),
+    /// Hand a matrix to a server
+    Submit(SubmitArgs),
+    /// List runs
+    Runs,
+    /// Tell where a run stands
+    Status(RunIdArgs),
+    /// Follow a run to its end, and report
+    Watch(RunIdArgs),
+    /// Cancel a run
+    Cancel(RunIdArgs),
+    /// Run a run's matrix once more
+    Rerun(RerunArgs),
+    /// Print a run's report
+    Report(ReportArgs),
+    /// Print what a cell's test wrote
+    Logs(LogsArgs),
+    /// Fetch or list the files that a cell left
+    Artifacts(ArtifactsArgs),
+    /// Find the first bad value of an ordered axis
+    Bisect(BisectArgs),
+    /// Run one cell of a run again, here
+    Repro(ReproArgs),
+    /// List hosts
+    Hosts,
+    /// Decide about a host: drain, resume, cordon, quarantine
+    Host(HostArgs),
+    /// Images: build, pull, list, ...
+    Image(ImageArgs),
+    /// Run a command in a fresh container of an image
+    Exec(ExecArgs),
+    /// Measure this host
+    Bench(BenchArgs),
+    /// Tell what this host lacks, and what mends it
+    Doctor,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct FileArgs {
+    /// The matrix, YAML or JSON; - reads standard input
+    pub(crate) file: PathBuf,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct RunArgs {
+    /// The matrix, YAML or JSON; - reads standard input
+    pub(crate) file: PathBuf,
+    /// Only these values of an axis; may be given for several axes
+    #[arg(long, value_name = "AXIS=V[,V]")]
+    pub(crate) only: Vec<String>,
+    /// Attempts at once on this machine; default: one a processor
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) jobs: Option<u32>,
+    /// Also write the report to a file: text, json, junit, markdown, html, csv
+    #[arg(long, value_name = "FORMAT=PATH")]
+    pub(crate) report: Vec<String>,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct SubmitArgs {
+    /// The matrix, YAML or JSON; - reads standard input
+    pub(crate) file: PathBuf,
+    /// Only these values of an axis; may be given for several axes
+    #[arg(long, value_name = "AXIS=V[,V]")]
+    pub(crate) only: Vec<String>,
+    /// Follow it to its end, and report
+    #[arg(long)]
+    pub(crate) watch: bool,
+    /// Also write the report to a file (with --watch)
+    #[arg(long, value_name = "FORMAT=PATH", requires = "watch")]
+    pub(crate) report: Vec<String>,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct ServerArgs {
+    /// Address and port; anything but loopback needs --insecure
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7470")]
+    pub(crate) listen: String,
+    /// sqlite://PATH; default: in the data directory
+    #[arg(long, value_name = "URL")]
+    pub(crate) database: Option<String>,
+    /// file://DIR; default: in the data directory
+    #[arg(long, value_name = "URL")]
+    pub(crate) blobs: Option<String>,
+    /// Listen beyond this machine although nobody is asked who they are
+    #[arg(long)]
+    pub(crate) insecure: bool,
+    /// How long a silent host may go on, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) lease: u64,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct AgentArgs {
+    /// This host's name in the fleet; default: the machine's host name
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Attempts at once; default: one a processor
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) slots: Option<u32>,
+    /// A label that matrices can ask for; may be given several times
+    #[arg(long, value_name = "K=V")]
+    pub(crate) label: Vec<String>,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct ExecutorArgs {
+    /// The socket to listen on
+    #[arg(long, value_name = "PATH")]
+    pub(crate) socket: PathBuf,
+    /// End everything once standard input ends
+    #[arg(long, hide = true)]
+    pub(crate) lifeline: bool,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct RunIdArgs {
+    /// The run, as `regatta runs` lists it; `last` is the newest
+    pub(crate) run: String,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct RerunArgs {
+    /// The run, as `regatta runs` lists it; `last` is the newest
+    pub(crate) run: String,
+    /// Only the cells that did not pass
+    #[arg(long)]
+    pub(crate) failed: bool,
+}
+
+/// A report's format.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Text,
+    Json,
+    Junit,
+    Markdown,
+    Html,
+    Csv,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct ReportArgs {
+    /// The run, as `regatta runs` lists it; `last` is the newest
+    pub(crate) run: String,
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: Format,
+    /// Write it there instead of standard output
+    #[arg(long, short, value_name = "PATH")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct LogsArgs {
+    /// The run, as `regatta runs` lists it; `last` is the newest
+    pub(crate) run: String,
+    /// The cell's number, as reports show it
+    pub(crate) cell: u64,
+    /// Which attempt; default: the last
+    #[arg(long, value_name = "N")]
+    pub(crate) attempt: Option<u32>,
+    /// Wait for an attempt that has not ended
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct ArtifactsArgs {
+    /// The run, as `regatta runs` lists it; `last` is the newest
+    pub(crate) run: String,
+    /// The cell's number, as reports show it
+    pub(crate) cell: u64,
+    /// Write them below this directory; default: list them
+    #[arg(long, short, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct BisectArgs {
+    /// The matrix, YAML or JSON
+    pub(crate) file: PathBuf,
+    /// The ordered axis
+    #[arg(long)]
+    pub(crate) axis: String,
+    /// Judge by this case alone
+    #[arg(long, value_name = "NAME")]
+    pub(crate) case: Option<String>,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct ReproArgs {
+    /// The run, as `regatta runs` lists it; `last` is the newest
+    pub(crate) run: String,
+    /// The cell's number, as reports show it
+    pub(crate) cell: u64,
+    /// Print the commands of a shell session instead of running the test
+    #[arg(long)]
+    pub(crate) shell: bool,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct HostArgs {
+    /// What to decide
+    pub(crate) what: HostPolicy,
+    /// The host's name
+    pub(crate) name: String,
+    /// Why, for others to read
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) reason: String,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub(crate) enum HostPolicy {
+    Drain,
+    Resume,
+    Cordon,
+    Quarantine,
+}

@@ -1,0 +1,232 @@
+//! The HTTP client of the API: this module is the one place of the cli that speaks HTTP. May not: retry a
+//! submission without its idempotency key.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt as _};
+use regatta_model::problem::Problem;
+use regatta_model::report::Report;
+use regatta_model::run::{RunEvent, RunSummary, Submission};
+use serde::de::DeserializeOwned;
+
+use crate::context::Failure;
+
+/// Where a server is.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    /// At an http or https URL.
+    Url(url::Url),
+    /// Behind a Unix socket: a server that runs in this machine's data directory.
+    Socket(PathBuf),
+}
+
+impl Place {
+    pub(crate) fn parse(url: &str) -> Result<Self, Failure> {
+        let wrong = |why: &str| Failure::wrong(format!("--server {url}: {why}; expected a URL like http://127.0.0.1:7470"));
+        let mut parsed = url::Url::parse(url).map_err(|error| wrong(&error.to_string()))?;
+        if !matches!(parsed.scheme(), "http" | "https") {
+            return Err(wrong("neither http nor https"));
+        }
+        // So that joining keeps the whole path.
+        if !parsed.path().ends_with('/') {
+            let path = format!("{}/", parsed.path());
+            parsed.set_path(&path);
+        }
+        Ok(Self::Url(parsed))
+    }
+
+    pub(crate) fn base(&self) -> String {
+        match self {
+            Self::Url(url) => url.to_string(),
+            Self::Socket(_) => "http://regatta.local/".to_owned(),
+        }
+    }
+}
+
+/// A server's API.
+#[derive(Clone)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    base: url::Url,
+    place: Place,
+}
+
+/// Longest wait for an answer that is not a stream.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// Longest wait for a connection.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// Longest document that is read into memory, in bytes.
+const DOCUMENT_MOST: usize = 1 << 30;
+
+impl Client {
+    pub(crate) fn new(place: &Place) -> Result<Self, Failure> {
+        let mut builder = reqwest::Client::builder()
+            .connect_timeout(CONNECT_WITHIN)
+            .user_agent(concat!("regatta/", env!("CARGO_PKG_VERSION")));
+        if let Place::Socket(path) = place {
+            builder = builder.unix_socket(path.as_path()).no_proxy();
+        }
+        let http = builder.build().map_err(Failure::platform)?;
+        let base = url::Url::parse(&place.base()).map_err(Failure::platform)?;
+        Ok(Self { http, base, place: place.clone() })
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    fn url(&self, path: &str) -> Result<url::Url, Failure> {
+        self.base.join(path).map_err(Failure::platform)
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Failure {
+        let mut causes = error.to_string();
+        let mut source = std::error::Error::source(error);
+        while let Some(cause) = source {
+            causes = format!("{causes}: {cause}");
+            source = cause.source();
+        }
+        match &self.place {
+            Place::Url(url) => Failure::platform(format!(
+                "cannot reach the server at {url}: {causes}; is `regatta server` running there?"
+            )),
+            Place::Socket(path) => {
+                Failure::platform(format!("cannot reach the server behind {}: {causes}", path.display()))
+            }
+        }
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, Failure> {
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body = response.bytes().await.unwrap_or_default();
+        let message = match serde_json::from_slice::<Problem>(&body) {
+            Ok(problem) if !problem.detail.is_empty() => problem.detail,
+            Ok(problem) => problem.title,
+            Err(_) => format!("the server answered {status}: {}", String::from_utf8_lossy(&body).chars().take(300).collect::<String>()),
+        };
+        // What the server calls the client's mistake is the command's or the matrix's: exit status 2.
+        if status.is_client_error() { Err(Failure::wrong(message)) } else { Err(Failure::platform(message)) }
+    }
+
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        let bytes = self.bytes(path).await?;
+        serde_json::from_slice(&bytes)
+            .map_err(|error| Failure::platform(format!("the server's answer to {path} is not understood: {error}")))
+    }
+
+    pub(crate) async fn bytes(&self, path: &str) -> Result<Vec<u8>, Failure> {
+        let response = self.send(self.http.get(self.url(path)?).timeout(ANSWER_WITHIN)).await?;
+        let mut body = Vec::new();
+        let mut chunks = response.bytes_stream();
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|error| self.unreachable(&error))?;
+            if body.len() + chunk.len() > DOCUMENT_MOST {
+                return Err(Failure::platform(format!("{path}: the answer is longer than {DOCUMENT_MOST} bytes")));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    /// Asks without a body, and drops the answer's.
+    pub(crate) async fn post(&self, path: &str) -> Result<Vec<u8>, Failure> {
+        let response = self.send(self.http.post(self.url(path)?).timeout(ANSWER_WITHIN)).await?;
+        Ok(response.bytes().await.map_err(|error| self.unreachable(&error))?.to_vec())
+    }
+
+    pub(crate) async fn put_json(&self, path: &str, body: &serde_json::Value) -> Result<(), Failure> {
+        self.send(self.http.put(self.url(path)?).json(body).timeout(ANSWER_WITHIN)).await.map(drop)
+    }
+
+    /// Hands in a matrix. The key makes a second try after a lost answer harmless.
+    pub(crate) async fn submit(&self, submission: &Submission, key: &str) -> Result<RunSummary, Failure> {
+        let body = serde_json::to_vec(submission).map_err(Failure::platform)?;
+        let request = self
+            .http
+            .post(self.url("api/v1/runs")?)
+            .header("content-type", "application/vnd.regatta.submission+json")
+            .header("idempotency-key", key)
+            .timeout(ANSWER_WITHIN)
+            .body(body);
+        let response = self.send(request).await?;
+        let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+        serde_json::from_slice(&body).map_err(|error| Failure::platform(format!("the server's answer is not understood: {error}")))
+    }
+
+    pub(crate) async fn run(&self, run: &str) -> Result<RunSummary, Failure> {
+        self.get(&format!("api/v1/runs/{run}")).await
+    }
+
+    pub(crate) async fn report(&self, run: &str) -> Result<Report, Failure> {
+        self.get(&format!("api/v1/runs/{run}/report")).await
+    }
+
+    /// A run's events from `after` on, until the server or the connection ends them.
+    pub(crate) async fn events(
+        &self,
+        run: &str,
+        after: Option<String>,
+    ) -> Result<impl Stream<Item = Result<(String, RunEvent), Failure>> + use<>, Failure> {
+        let mut request = self.http.get(self.url(&format!("api/v1/runs/{run}/events"))?);
+        request = request.header("accept", "text/event-stream");
+        if let Some(after) = after {
+            request = request.header("last-event-id", after);
+        }
+        let response = self.send(request).await?;
+        Ok(read_events(response))
+    }
+}
+
+/// Longest line of a stream of events, in bytes.
+const EVENT_LINE_MOST: usize = 1 << 20;
+
+/// Reads server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html): `id`, `event` and `data` lines,
+/// an empty line ends one. The data of Regatta's events is JSON that repeats the kind.
+fn read_events(response: reqwest::Response) -> impl Stream<Item = Result<(String, RunEvent), Failure>> {
+    struct State {
+        body: futures_util::stream::BoxStream<'static, Result<bytes::Bytes, reqwest::Error>>,
+        rest: Vec<u8>,
+        id: String,
+        data: String,
+    }
+    let state = State { body: response.bytes_stream().boxed(), rest: Vec::new(), id: String::new(), data: String::new() };
+    futures_util::stream::unfold(state, |mut state| async move {
+        loop {
+            while let Some(end) = state.rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = state.rest.drain(..=end).collect();
+                let line = String::from_utf8_lossy(&line);
+                let line = line.trim_end_matches(['\n', '\r']);
+                if let Some(id) = line.strip_prefix("id:") {
+                    id.trim().clone_into(&mut state.id);
+                } else if let Some(data) = line.strip_prefix("data:") {
+                    state.data.push_str(data.strip_prefix(' ').unwrap_or(data));
+                } else if line.is_empty() && !state.data.is_empty() {
+                    let data = std::mem::take(&mut state.data);
+                    // An event of a newer server that this program does not know is passed over.
+                    if let Ok(event) = serde_json::from_str::<RunEvent>(&data) {
+                        return Some((Ok((state.id.clone(), event)), state));
+                    }
+                }
+            }
+            if state.rest.len() > EVENT_LINE_MOST || state.data.len() > EVENT_LINE_MOST {
+                return Some((Err(Failure::platform("the server sent an event that is too long")), state));
+            }
+            match state.body.next().await {
+                Some(Ok(bytes)) => state.rest.extend_from_slice(&bytes),
+                Some(Err(error)) => return Some((Err(Failure::platform(error)), state)),
+                None => return None,
+            }
+        }
+    })
+}
+
+
+/// Where this machine's own server listens while it runs.
+pub(crate) fn socket(data: &Path) -> PathBuf {
+    data.join("server").join("socket")
+}

@@ -1,0 +1,59 @@
+//! Hosts and what people decide about them. May not: guess a host's health; the server tells.
+
+use std::process::ExitCode;
+
+use serde::{Deserialize, Serialize};
+
+use crate::args::{HostArgs, HostPolicy};
+use crate::context::{Context, Failure};
+use crate::local::{self, Need};
+
+/// A host as `GET /api/v1/hosts` tells it; further fields are passed through in JSON.
+#[derive(Debug, Serialize, Deserialize)]
+struct Host {
+    name: String,
+    health: String,
+    policy: String,
+    #[serde(default)]
+    slots: u32,
+    #[serde(default)]
+    held: u32,
+    #[serde(default)]
+    reason: String,
+    #[serde(flatten)]
+    more: serde_json::Map<String, serde_json::Value>,
+}
+
+pub(crate) async fn list(context: &Context) -> Result<ExitCode, Failure> {
+    let local = local::connect(context, Need::Records).await?;
+    let hosts: Result<Vec<Host>, Failure> = local.client().get("api/v1/hosts").await;
+    local.stop().await;
+    let hosts = hosts?;
+    if context.global.json {
+        crate::runs::print_json(&hosts)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    anstream::println!("{:<32}{:<10}{:<13}{:>9}  {}", "HOST", "HEALTH", "POLICY", "PLACES", "REASON");
+    for host in hosts {
+        let places = format!("{}/{}", host.held, host.slots);
+        anstream::println!("{:<32}{:<10}{:<13}{places:>9}  {}", host.name, host.health, host.policy, host.reason);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn policy(context: &Context, options: HostArgs) -> Result<ExitCode, Failure> {
+    let name: regatta_model::HostName = options.name.parse().map_err(Failure::wrong)?;
+    let policy = match options.what {
+        HostPolicy::Drain => "draining",
+        HostPolicy::Resume => "active",
+        HostPolicy::Cordon => "cordoned",
+        HostPolicy::Quarantine => "quarantined",
+    };
+    let local = local::connect(context, Need::Records).await?;
+    let body = serde_json::json!({ "policy": policy, "reason": options.reason });
+    let result = local.client().put_json(&format!("api/v1/hosts/{name}/policy"), &body).await;
+    local.stop().await;
+    result?;
+    context.say(format!("{name} is {policy}"));
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,90 @@
+//! The report as Markdown (GitHub's dialect), for comments on changes. May not: exceed what such a comment holds.
+
+use std::fmt::Write as _;
+
+use regatta_model::report::Report;
+
+use super::grid::Grid;
+use super::{Mark, axes_text, cases_text};
+
+/// Cases listed under a finding; GitHub cuts comments at 65,536 characters.
+const CASES_SHOWN: usize = 50;
+/// Findings listed.
+const FINDINGS_SHOWN: usize = 50;
+
+pub(super) fn render(report: &Report) -> String {
+    let mut out = format!("### {}: {}\n\n", text(&report.name), text(&report.sentence));
+    let grid = Grid::of(report);
+    if grid.across.is_some() {
+        let heads = grid.down.iter().chain(&grid.columns).map(|head| format!(" {} |", text(head)));
+        drop(writeln!(out, "|{}", heads.collect::<String>()));
+        drop(writeln!(out, "|{}", " --- |".repeat(grid.down.len() + grid.columns.len())));
+        for (values, cells) in &grid.rows {
+            let mut line: String = values.iter().map(|value| format!(" **{}** |", text(value))).collect();
+            for cell in cells {
+                drop(write!(line, " {} |", cell.map_or("", |cell| Mark::of(cell).word())));
+            }
+            drop(writeln!(out, "|{line}"));
+        }
+    } else {
+        out.push_str("| cell | verdict | cases |\n| --- | --- | --- |\n");
+        for cell in grid.rows.iter().flat_map(|row| row.1.iter().flatten()) {
+            drop(writeln!(out, "| {} | {} | {} |", text(&axes_text(cell)), Mark::of(cell).word(), cases_text(cell)));
+        }
+    }
+    if grid.more > 0 {
+        drop(writeln!(out, "\n... and {} more rows", grid.more));
+    }
+    for finding in report.findings.iter().take(FINDINGS_SHOWN) {
+        drop(writeln!(out, "\n- {}", text(&finding.text)));
+        if finding.cases.len() > 1 {
+            drop(writeln!(out, "  <details><summary>{} cases</summary>\n", finding.cases.len()));
+            for case in finding.cases.iter().take(CASES_SHOWN) {
+                drop(writeln!(out, "  - {}", text(case)));
+            }
+            out.push_str("  </details>\n");
+        }
+    }
+    drop(writeln!(
+        out,
+        "\n{} attempts, {} reruns, {} host faults; run `{}`",
+        report.counts.attempts, report.counts.reruns, report.counts.host_faults, report.run
+    ));
+    out
+}
+
+/// Text that Markdown leaves as it is: a name with `_`, `[` or `|` in it makes no emphasis, link or column.
+fn text(raw: &str) -> String {
+    let mut out = String::with_capacity(raw.len());
+    for c in raw.chars() {
+        match c {
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '@' => {
+                // Backslashes are for ASCII punctuation (CommonMark 2.4); @ would call people.
+                if c == '@' {
+                    out.push_str("@\u{200b}");
+                } else {
+                    out.push('\\');
+                    out.push(c);
+                }
+            }
+            c if c.is_control() => out.push(' '),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::tests::sample;
+
+    #[test]
+    fn names_make_no_markup() {
+        assert_eq!(text("a_b[<x>]|@c"), "a\\_b\\[&lt;x&gt;\\]\\|@\u{200b}c");
+        let report = render(&sample());
+        assert!(report.contains("| python | 1.0 | 2.0 |\n| --- | --- | --- |\n| **3.9** | passed | regressed |"), "{report}");
+    }
+}

@@ -1,0 +1,268 @@
+//! Runs that were submitted: list, status, watch, cancel, rerun, report, logs, artifacts. May not: keep a state of
+//! its own; it shows what the server answers.
+
+use std::path::{Component, Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use regatta_model::run::RunSummary;
+use regatta_model::wire::Artifact;
+use serde::Serialize;
+
+use crate::args::{ArtifactsArgs, Format, LogsArgs, ReportArgs, RerunArgs};
+use crate::client::Client;
+use crate::context::{Context, Failure};
+use crate::local::{self, Need};
+use crate::progress::seconds;
+use crate::render::{Look, render};
+use crate::run::{finish, processors, terminal_width};
+use crate::watch;
+
+/// One JSON document on standard output.
+pub(crate) fn print_json<T: Serialize>(value: &T) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(Failure::platform)?;
+    anstream::println!("{text}");
+    Ok(())
+}
+
+/// The run's id; `last` is the newest run's.
+pub(crate) async fn resolve(client: &Client, run: &str) -> Result<String, Failure> {
+    if run != "last" {
+        return Ok(run.to_owned());
+    }
+    let runs: Vec<RunSummary> = client.get("api/v1/runs?limit=1").await?;
+    let newest = runs.first().ok_or_else(|| Failure::wrong("there is no run yet: `regatta run FILE` makes one"))?;
+    Ok(newest.run.to_string())
+}
+
+pub(crate) async fn list(context: &Context) -> Result<ExitCode, Failure> {
+    let local = local::connect(context, Need::Records).await?;
+    let runs: Vec<RunSummary> = local.client().get("api/v1/runs").await?;
+    local.stop().await;
+    if context.global.json {
+        print_json(&runs)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if runs.is_empty() {
+        context.say("no runs yet: `regatta run FILE` makes one");
+        return Ok(ExitCode::SUCCESS);
+    }
+    anstream::println!("{:<38}{:<24}{:<11}{:>12}{:>9}  {}", "RUN", "NAME", "STATE", "CELLS", "FAILING", "SUBMITTED");
+    for run in runs {
+        let cells = format!("{}/{}", run.progress.settled, run.progress.cells);
+        anstream::println!(
+            "{:<38}{:<24}{:<11}{cells:>12}{:>9}  {}",
+            run.run,
+            run.name,
+            run.state.name(),
+            run.progress.failing,
+            moment(run.submitted_ms)
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A moment as RFC 3339 has it, in UTC, to the second.
+fn moment(ms: u64) -> String {
+    let seconds = i64::try_from(ms / 1000).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| "?".to_owned(), |moment| moment.to_string())
+}
+
+pub(crate) async fn status(context: &Context, run: &str) -> Result<ExitCode, Failure> {
+    let local = local::connect(context, Need::Records).await?;
+    let id = resolve(local.client(), run).await?;
+    let run = local.client().run(&id).await?;
+    local.stop().await;
+    if context.global.json {
+        print_json(&run)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let progress = run.progress;
+    anstream::println!("run        {}", run.run);
+    anstream::println!("name       {}", run.name);
+    anstream::println!("state      {}", run.state.name());
+    anstream::println!("submitted  {}", moment(run.submitted_ms));
+    if let Some(ended) = run.ended_ms {
+        let took = Duration::from_millis(ended.saturating_sub(run.submitted_ms));
+        anstream::println!("took       {}", seconds(took.as_secs_f64()));
+    }
+    anstream::println!("cells      {} settled of {}, {} failing", progress.settled, progress.cells, progress.failing);
+    anstream::println!("attempts   {} running, {} ended", progress.running, progress.attempts);
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn watch(context: &Context, run: &str) -> Result<ExitCode, Failure> {
+    let mut local = local::connect(context, Need::Attempts(processors())).await?;
+    let client = &local.client().clone();
+    let work = async {
+        let id = resolve(client, run).await?;
+        let watched = watch::watch(context, client, &id).await?;
+        finish(context, client, &id, &[], watched).await
+    };
+    let result = local.doing(work).await;
+    local.stop().await;
+    result
+}
+
+pub(crate) async fn cancel(context: &Context, run: &str) -> Result<ExitCode, Failure> {
+    let local = local::connect(context, Need::Records).await?;
+    let id = resolve(local.client(), run).await?;
+    let result = local.client().post(&format!("api/v1/runs/{id}/cancel")).await;
+    local.stop().await;
+    result?;
+    context.say(format!("run {id} is cancelled"));
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn rerun(context: &Context, options: &RerunArgs) -> Result<ExitCode, Failure> {
+    let mut local = local::connect(context, Need::Attempts(processors())).await?;
+    let client = &local.client().clone();
+    let work = async {
+        let id = resolve(client, &options.run).await?;
+        let body = client.post(&format!("api/v1/runs/{id}/rerun?failed={}", options.failed)).await?;
+        let run: RunSummary = serde_json::from_slice(&body).map_err(Failure::platform)?;
+        if context.global.server.is_some() {
+            anstream::println!("{}", run.run);
+            return Ok(ExitCode::SUCCESS);
+        }
+        context.say(format!("run {}: {} cells", run.run, run.progress.cells));
+        let watched = watch::watch(context, client, run.run.as_str()).await?;
+        finish(context, client, run.run.as_str(), &[], watched).await
+    };
+    let result = local.doing(work).await;
+    local.stop().await;
+    result
+}
+
+pub(crate) async fn report(context: &Context, options: &ReportArgs) -> Result<ExitCode, Failure> {
+    let local = local::connect(context, Need::Records).await?;
+    let result = async {
+        let id = resolve(local.client(), &options.run).await?;
+        local.client().report(&id).await
+    }
+    .await;
+    local.stop().await;
+    let report = result?;
+    let format = if context.global.json { Format::Json } else { options.format };
+    match &options.output {
+        Some(path) => std::fs::write(path, render(&report, format, Look::plain()))
+            .map_err(|error| Failure::platform(format!("cannot write {}: {error}", path.display())))?,
+        None => {
+            let look = Look { paint: context.paint(), width: terminal_width() };
+            anstream::print!("{}", render(&report, format, look));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How often an attempt that has not ended is asked for.
+const FOLLOW_EVERY: Duration = Duration::from_secs(1);
+
+pub(crate) async fn logs(context: &Context, options: &LogsArgs) -> Result<ExitCode, Failure> {
+    use std::io::Write as _;
+    let local = local::connect(context, Need::Records).await?;
+    let result = async {
+        let client = local.client();
+        let id = resolve(client, &options.run).await?;
+        loop {
+            let attempt = match options.attempt {
+                Some(attempt) => Some(attempt),
+                None => last_attempt(client, &id, options.cell).await?,
+            };
+            if let Some(attempt) = attempt {
+                let path = format!("api/v1/runs/{id}/cells/{}/attempts/{attempt}/log", options.cell);
+                match client.bytes(&path).await {
+                    Err(_) if options.follow => {}
+                    result => return result,
+                }
+            } else if !options.follow {
+                return Err(Failure::wrong(format!("no attempt of cell {} of run {id} has ended; --follow waits for one", options.cell)));
+            }
+            if client.run(&id).await?.state.is_over() {
+                return Err(Failure::wrong(format!("run {id} is over, and cell {} has no such attempt", options.cell)));
+            }
+            tokio::time::sleep(FOLLOW_EVERY).await;
+        }
+    }
+    .await;
+    local.stop().await;
+    // A log's bytes are shown as they are: whoever asks for a log wants its colours.
+    std::io::stdout().lock().write_all(&result?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn last_attempt(client: &Client, run: &str, cell: u64) -> Result<Option<u32>, Failure> {
+    let cell: regatta_model::report::CellReport = client.get(&format!("api/v1/runs/{run}/cells/{cell}")).await?;
+    Ok(cell.attempts.last().map(|attempt| attempt.attempt))
+}
+
+pub(crate) async fn artifacts(context: &Context, options: &ArtifactsArgs) -> Result<ExitCode, Failure> {
+    let local = local::connect(context, Need::Records).await?;
+    let result = fetch_artifacts(context, local.client(), options).await;
+    local.stop().await;
+    result
+}
+
+async fn fetch_artifacts(context: &Context, client: &Client, options: &ArtifactsArgs) -> Result<ExitCode, Failure> {
+    let id = resolve(client, &options.run).await?;
+    let Some(attempt) = last_attempt(client, &id, options.cell).await? else {
+        return Err(Failure::wrong(format!("no attempt of cell {} of run {id} has ended", options.cell)));
+    };
+    let base = format!("api/v1/runs/{id}/cells/{}/attempts/{attempt}/artifacts", options.cell);
+    let artifacts: Vec<Artifact> = client.get(&base).await?;
+    let Some(output) = &options.output else {
+        if context.global.json {
+            print_json(&artifacts)?;
+        } else {
+            for artifact in &artifacts {
+                anstream::println!("{:>12}  {}", artifact.bytes, artifact.path);
+            }
+        }
+        return Ok(ExitCode::SUCCESS);
+    };
+    for artifact in &artifacts {
+        let target = below(output, &artifact.path)?;
+        if let Some(parent) = target.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        std::fs::write(&target, client.bytes(&format!("{base}/{}", path_segments(&artifact.path))).await?)?;
+        context.say(target.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A path below a directory; one that would leave it is refused, whoever names it.
+fn below(directory: &Path, path: &str) -> Result<PathBuf, Failure> {
+    let inner = Path::new(path);
+    if path.is_empty() || !inner.components().all(|part| matches!(part, Component::Normal(_))) {
+        return Err(Failure::platform(format!("the server names an artifact {path:?}, which would leave the directory")));
+    }
+    Ok(directory.join(inner))
+}
+
+/// A path as a URL has it: each part percent-encoded, the slashes kept.
+fn path_segments(path: &str) -> String {
+    let encode = |part: &str| -> String {
+        part.bytes()
+            .map(|byte| match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+                byte => format!("%{byte:02X}"),
+            })
+            .collect()
+    };
+    path.split('/').map(encode).collect::<Vec<_>>().join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_artifact_cannot_leave_its_directory() {
+        for path in ["", "/etc/passwd", "../x", "a/../../x", "."] {
+            assert!(below(Path::new("out"), path).is_err(), "{path}");
+        }
+        assert_eq!(below(Path::new("out"), "a/b.log").unwrap(), Path::new("out/a/b.log"));
+        assert_eq!(path_segments("a b/ü?.log"), "a%20b/%C3%BC%3F.log");
+    }
+}

@@ -1,0 +1,108 @@
+//! The programs that stay: `server`, `agent`, `executor`. May not: do their work; each stands in its own crate.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use regatta_daemon::Agent;
+use regatta_daemon::executor::Life;
+use regatta_server::{Listen, Server};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::args::{AgentArgs, ExecutorArgs, Global, ServerArgs};
+use crate::context::{Context, Failure, key_value, make_private};
+use crate::local::address_file;
+
+pub(crate) fn executor(options: &ExecutorArgs, global: &Global) -> Result<ExitCode, Failure> {
+    make_private(&global.data)?;
+    regatta_executor::serve(&regatta_executor::Options {
+        socket: options.socket.clone(),
+        state: global.data.join("executor"),
+        parent_lifeline: options.lifeline,
+    })
+    .map_err(Failure::platform)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn server(context: &Context, options: ServerArgs) -> Result<ExitCode, Failure> {
+    let data = context.data();
+    make_private(data)?;
+    let directory = data.join("server");
+    make_private(&directory)?;
+    let lock = std::fs::File::options().create(true).truncate(false).write(true).open(directory.join("lock"))?;
+    lock.try_lock().map_err(|_| {
+        Failure::wrong(format!("another process serves {}: end it, or name another directory with --data", data.display()))
+    })?;
+    let address = options.listen.parse().map_err(|_| {
+        Failure::wrong(format!("--listen {}: expected an address and a port, like 127.0.0.1:7470 or [::1]:7470", options.listen))
+    })?;
+    let mut start = regatta_server::Options::local(data, Listen::Tcp(address));
+    start.insecure = options.insecure;
+    start.lease_ms = options.lease * 1000;
+    if let Some(database) = options.database {
+        start.database = database;
+    }
+    if let Some(blobs) = options.blobs {
+        start.blobs = blobs;
+    }
+    let server = Server::start(start).await.map_err(Failure::wrong)?;
+    let url = format!("http://{}", server.address());
+    std::fs::write(address_file(data), &url)?;
+    context.say(format!("listening on {url}"));
+    until_told_to_end().await?;
+    drop(std::fs::remove_file(address_file(data)));
+    server.shutdown().await;
+    drop(lock);
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn agent(context: &Context, options: AgentArgs) -> Result<ExitCode, Failure> {
+    let url = context.global.server.as_deref().ok_or_else(|| {
+        Failure::wrong("an agent needs its server: --server URL, like --server http://127.0.0.1:7470, or REGATTA_SERVER")
+    })?;
+    make_private(context.data())?;
+    let mut labels = BTreeMap::new();
+    for label in &options.label {
+        let (name, value) = key_value("label", label)?;
+        labels.insert(name.to_owned(), value.to_owned());
+    }
+    let name = match &options.name {
+        Some(name) => name.parse().map_err(Failure::wrong)?,
+        None => regatta_daemon::facts::host_name(),
+    };
+    let slots = options.slots.unwrap_or_else(crate::run::processors);
+    let agent = Agent::new(regatta_daemon::Options {
+        server: url.parse().map_err(Failure::wrong)?,
+        name,
+        slots,
+        data: context.data().to_owned(),
+        labels,
+        life: Life::Own,
+        program: None,
+    });
+    let shutdown = CancellationToken::new();
+    let ended = shutdown.clone();
+    let task = tokio::spawn(async move { agent.run(ended).await });
+    context.say(format!("serving {url} with {slots} places"));
+    tokio::pin!(task);
+    let result = tokio::select! {
+        result = &mut task => result,
+        told = until_told_to_end() => {
+            told?;
+            shutdown.cancel();
+            task.await
+        }
+    };
+    result.map_err(Failure::platform)?.map_err(Failure::platform)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Until Ctrl-C or SIGTERM.
+async fn until_told_to_end() -> Result<(), Failure> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => result?,
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}

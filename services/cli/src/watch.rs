@@ -1,0 +1,117 @@
+//! Follows a run to its end: one line on the terminal, Ctrl-C once to cancel, twice to leave at once. May not: miss
+//! the end because a connection broke.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use regatta_model::run::RunEvent;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::client::Client;
+use crate::context::{Context, Failure};
+use crate::progress::RunLine;
+
+/// How watching ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watched {
+    /// The run is over.
+    Over,
+    /// Somebody interrupted, and the run was cancelled.
+    Interrupted,
+}
+
+/// Tries to reach the server again after its stream of events broke, each `RETRY_AFTER` apart.
+const RETRIES: u32 = 120;
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+pub(crate) async fn watch(context: &Context, client: &Client, run: &str) -> Result<Watched, Failure> {
+    let mut line = RunLine::new(context);
+    let result = follow(context, client, run, &mut line).await;
+    line.finish();
+    result
+}
+
+async fn follow(context: &Context, client: &Client, run: &str, line: &mut RunLine) -> Result<Watched, Failure> {
+    let mut interrupts = Interrupts::new()?;
+    let mut interrupted = false;
+    let mut last = None;
+    let mut retries = 0;
+    loop {
+        let mut events = match client.events(run, last.clone()).await {
+            Ok(events) => Box::pin(events),
+            Err(failure) if failure.is_platform() && retries < RETRIES => {
+                retries += 1;
+                tokio::select! {
+                    () = tokio::time::sleep(RETRY_AFTER) => continue,
+                    () = interrupts.next() => return Err(failure.with_status(130)),
+                }
+            }
+            Err(failure) => return Err(failure),
+        };
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = interrupts.next() => {
+                    if interrupted {
+                        // Whoever asks twice wants to go now; the next start cleans up.
+                        line.finish();
+                        std::process::exit(130);
+                    }
+                    interrupted = true;
+                    context.say("cancelling; once more leaves at once");
+                    client.post(&format!("api/v1/runs/{run}/cancel")).await?;
+                    continue;
+                }
+            };
+            match event {
+                Some(Ok((id, event))) => {
+                    retries = 0;
+                    last = Some(id);
+                    if show(line, &event) {
+                        return Ok(if interrupted { Watched::Interrupted } else { Watched::Over });
+                    }
+                }
+                // The stream ended or broke: ask for the rest.
+                Some(Err(_)) | None => break,
+            }
+        }
+        if retries >= RETRIES {
+            return Err(Failure::platform(format!("the server keeps ending its stream of events of run {run}")));
+        }
+        retries += 1;
+        tokio::time::sleep(RETRY_AFTER.min(Duration::from_millis(50) * retries)).await;
+    }
+}
+
+/// Shows an event; whether the run is over with it.
+fn show(line: &mut RunLine, event: &RunEvent) -> bool {
+    match event {
+        RunEvent::Attempt { progress, .. } => {
+            line.show(progress);
+            false
+        }
+        RunEvent::State { state, progress } => {
+            line.show(progress);
+            state.is_over()
+        }
+    }
+}
+
+/// Ctrl-C, and a polite end (SIGTERM): heard from the moment this exists.
+struct Interrupts {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Interrupts {
+    fn new() -> Result<Self, Failure> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
