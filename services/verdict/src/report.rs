@@ -144,7 +144,10 @@ impl<'a> Builder<'a> {
 
     /// For [`Self::finish_cells`]: every cell whose attempts come is kept whole, however large the run is.
     pub fn of_cells(matrix: &'a Matrix, run: &'a RunSummary, now_ms: u64) -> Self {
-        Self { few: true, ..Self::new(matrix, run, now_ms) }
+        Self {
+            few: true,
+            ..Self::new(matrix, run, now_ms)
+        }
     }
 
     /// Takes an attempt. They come by cell and ordinal; one of a cell that does not exist is passed over.
@@ -242,9 +245,16 @@ impl<'a> Builder<'a> {
     /// These cells, of which all attempts and all of their baselines' came.
     pub fn finish_cells(mut self, cells: &[CellNumber]) -> Vec<CellReport> {
         self.close_cell();
-        let cells: Vec<CellNumber> = cells.iter().copied().filter(|cell| *cell < self.counts.cells).collect();
+        let cells: Vec<CellNumber> = cells
+            .iter()
+            .copied()
+            .filter(|cell| *cell < self.counts.cells)
+            .collect();
         let compared = self.compare_these(cells.iter().copied());
-        cells.into_iter().map(|cell| self.cell_report(cell, &compared)).collect()
+        cells
+            .into_iter()
+            .map(|cell| self.cell_report(cell, &compared))
+            .collect()
     }
 
     fn axes(&self) -> Vec<ReportAxis> {

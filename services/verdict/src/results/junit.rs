@@ -19,6 +19,8 @@ enum Element {
     Case,
     /// A child that tells how its case (or suite) ended.
     Ending(Ending),
+    /// The stack of one try.
+    Stack,
     Other,
 }
 
@@ -41,6 +43,7 @@ impl Element {
             "skipped" => Self::Ending(Ending::Skipped),
             "flakyFailure" | "flakyError" => Self::Ending(Ending::Flaky),
             "rerunFailure" | "rerunError" => Self::Ending(Ending::Rerun),
+            "stackTrace" => Self::Stack,
             _ => Self::Other,
         }
     }
@@ -166,11 +169,11 @@ impl File<'_> {
 
     fn open_case(&self, start: &BytesStart<'_>) -> Case {
         let name = self.attribute(start, "name").unwrap_or_default();
-        let class = self
-            .attribute(start, "classname")
-            .filter(|class| !class.trim().is_empty());
-        let key = match class {
+        let key = match self.attribute(start, "classname") {
+            // What is no test in a class (pytest: a module that cannot be imported).
+            Some(class) if class.trim().is_empty() => name,
             Some(class) if class.trim() != name.trim() => format!("{class}::{name}"),
+            // Without a class, or with the whole title in both: behind the file, else without a class the suite.
             class => {
                 let file = self.attribute(start, "file");
                 let suite = class
@@ -264,7 +267,9 @@ impl File<'_> {
 
     fn add_text(&mut self, text: &str) {
         let most = self.collector.limits.text_bytes;
-        if let (true, Some(case)) = (self.keeps_text, &mut self.case) {
+        // Not that of elements within it, such as the output of a single try; Surefire's stack is one.
+        let innermost = matches!(self.open.last(), Some(Element::Ending(_) | Element::Stack));
+        if let (true, Some(case)) = (self.keeps_text && innermost, &mut self.case) {
             case.details
                 .push_str(excerpt::cut(text, most.saturating_sub(case.details.len())));
         }

@@ -1,0 +1,5 @@
+//! From what tools write as results to what a report says. May not: run anything; everything here is pure.
+
+mod judge;
+mod report;
+mod results;
