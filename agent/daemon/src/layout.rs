@@ -29,7 +29,7 @@ impl Layout {
         private.recursive(true).mode(0o700);
         private.create(&self.root)?;
         for name in [
-            "setup", "files", "volumes", "cache", "attempts", "outbox", "executor",
+            "setup", "files", "volumes", "cache", "attempts", "outbox", "exec", "executor",
         ] {
             private.create(self.root.join(name))?;
         }
