@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(status(0), Ending::Exited { code: 0 });
         assert_eq!(status(0x700), Ending::Exited { code: 7 });
         assert_eq!(status(9), Ending::Signaled { signal: 9 });
-        assert_eq!(status(11 | 0x80), Ending::Signaled { signal: 11 });
+        assert_eq!(status(0x8b), Ending::Signaled { signal: 11 });
         assert_eq!(status(64), Ending::Signaled { signal: 64 });
     }
 

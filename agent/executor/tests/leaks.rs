@@ -3,6 +3,14 @@
 //!
 //! It has a `main` of its own, since it starts itself as the executor, which must have one thread.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::duration_suboptimal_units,
+    reason = "a test says what it found, and ends where it finds something unexpected"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -51,7 +59,9 @@ fn main() {
     let has = |flag: &str| args.iter().any(|arg| arg == flag);
     if has("--list") {
         if !has("--ignored") {
-            TESTS.iter().for_each(|(name, _)| println!("{name}: test"));
+            for (name, _) in TESTS {
+                println!("{name}: test");
+            }
         }
         return;
     }
@@ -119,7 +129,7 @@ impl Scene {
             );
             let sender = sender.clone();
             Client::connect(&self.state().join("socket"), move |end| {
-                drop(sender.send(end))
+                drop(sender.send(end));
             })
             .ok()
         });
@@ -370,14 +380,13 @@ fn containers_of_every_kind_leave_nothing() {
         }
         // By now every range of ids and every set of mount points in use is known to it.
         if number == COUNT / 2 {
-            while let Some(id) = running.keys().next().cloned() {
+            while !running.is_empty() {
                 let ended = executor
                     .ends
                     .recv_timeout(PATIENCE)
                     .expect("a container never ended");
                 running.remove(&ended.id);
                 executor.forget(&ended.id);
-                let _next = id;
             }
             scene.holds_nothing();
             descriptors = Some(executor.descriptors());
