@@ -7,7 +7,7 @@ use regatta_model::problem::Problem;
 /// Why a request is not answered as it wished.
 #[derive(Debug)]
 pub(crate) struct Refusal {
-    problem: Problem,
+    problem: Box<Problem>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
@@ -19,7 +19,7 @@ const RETRY_AFTER: &str = "2";
 impl Refusal {
     /// `kind` is a word of `urn:regatta:`, or empty where the status says it all.
     pub(crate) fn new(status: StatusCode, kind: &str, detail: impl Into<String>) -> Self {
-        let problem = Problem {
+        let problem = Box::new(Problem {
             kind: if kind.is_empty() {
                 "about:blank".to_owned()
             } else {
@@ -29,7 +29,7 @@ impl Refusal {
             status: status.as_u16(),
             detail: detail.into(),
             ..Problem::default()
-        };
+        });
         Self {
             problem,
             headers: Vec::new(),

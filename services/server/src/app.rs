@@ -36,7 +36,6 @@ pub(crate) struct App {
     pub(crate) uploads: Uploads,
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) shutdown: CancellationToken,
-    pub(crate) lease_ms: u64,
 }
 
 impl std::fmt::Debug for App {
@@ -81,7 +80,6 @@ impl App {
             uploads,
             streams: Arc::new(Semaphore::new(EVENT_STREAMS_MOST)),
             shutdown,
-            lease_ms: options.lease_ms,
         });
         tokio::spawn(Uploads::sweep(Arc::clone(&app)));
         Ok((app, task))

@@ -31,7 +31,7 @@ pub(crate) async fn stream(
     head(&app, &run).await?;
     let after = match headers.get("last-event-id").map(|value| value.to_str()) {
         None => 0,
-        Some(Ok(text)) if text.is_empty() => 0,
+        Some(Ok("")) => 0,
         Some(text) => text
             .ok()
             .and_then(|text| text.trim().parse().ok())

@@ -12,9 +12,9 @@ pub(crate) const LEASE_MOST_MS: u64 = 3_600_000;
 /// Connections at once; further ones wait in the kernel's queue.
 pub(crate) const CONNECTIONS_MOST: usize = 20_000;
 /// A connection on which nothing moves for so long is closed.
-pub(crate) const CONNECTION_IDLE: Duration = Duration::from_secs(600);
+pub(crate) const CONNECTION_IDLE: Duration = Duration::from_mins(10);
 /// A body of which nothing comes for so long is given up.
-pub(crate) const BODY_IDLE: Duration = Duration::from_secs(60);
+pub(crate) const BODY_IDLE: Duration = Duration::from_mins(1);
 
 /// Longest matrix, in bytes.
 pub(crate) const MATRIX_BYTES_MOST: usize = 1 << 20;
@@ -94,4 +94,4 @@ pub(crate) const BLOB_BYTES_MOST: u64 = 32 << 30;
 /// Uploads of blobs at once.
 pub(crate) const UPLOADS_MOST: usize = 64;
 /// An upload to which nothing is added for so long is dropped.
-pub(crate) const UPLOAD_IDLE: Duration = Duration::from_secs(600);
+pub(crate) const UPLOAD_IDLE: Duration = Duration::from_mins(10);

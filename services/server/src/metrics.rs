@@ -215,7 +215,7 @@ impl Metrics {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             commit: commit.to_owned(),
         };
-        drop(metrics.build_info.get_or_create(&build).set(1));
+        metrics.build_info.get_or_create(&build).set(1);
         metrics
     }
 

@@ -98,6 +98,11 @@ impl Actor {
         let Some(run) = self.runs.get_mut(&attempt.run) else {
             return;
         };
+        let said = self.turn.outgoing.get(&host);
+        let said = said.and_then(|outgoing| outgoing.start.get(&attempt));
+        if said.is_some_and(|said| said.generation == generation) {
+            return;
+        }
         match run.matrix.plan(attempt.cell, &run.pins) {
             Ok(plan) => {
                 if run.head.summary.state == RunState::Queued {

@@ -77,6 +77,12 @@ impl Actor {
             wait,
         } = synced;
         self.know(&host, incarnation, sequence, facts.clone());
+        let acknowledged: Vec<AttemptId> =
+            ended.iter().map(|end| end.row.attempt.clone()).collect();
+        // What is known to be held here is judged first, so that what the host gets next takes it into account.
+        let (held, unknown): (Vec<_>, Vec<_>) =
+            ended.into_iter().partition(|end| self.counts(&host, end));
+        self.take_ended(&host, held).await;
         let told = |end: &SyncedEnd| Held {
             attempt: end.row.attempt.clone(),
             generation: end.generation,
@@ -86,7 +92,7 @@ impl Actor {
             slots,
             free,
             holding,
-            ended: ended.iter().map(told).collect(),
+            ended: unknown.iter().map(told).collect(),
             labels: facts.labels,
         };
         let event = Event::Synced {
@@ -95,14 +101,8 @@ impl Actor {
             state: Box::new(state),
         };
         self.apply(event).await;
-        let mut acknowledged = Vec::with_capacity(ended.len());
-        for end in ended {
-            acknowledged.push(end.row.attempt.clone());
-            if self.counts(&host, &end) {
-                self.todo.push_back(Todo::Ended(Box::new(end.row)));
-                self.carry_out().await;
-            }
-        }
+        // After a restart of the server, the sync is what makes its host the holder again.
+        self.take_ended(&host, unknown).await;
         let now = Instant::now();
         let wait = wait.min(Duration::from_millis(self.next_sync_ms()));
         let deadline = now + wait;
@@ -123,20 +123,28 @@ impl Actor {
         );
     }
 
+    /// Takes in those outcomes that count.
+    async fn take_ended(&mut self, host: &HostName, ended: Vec<SyncedEnd>) {
+        for end in ended {
+            if self.counts(host, &end) {
+                self.todo.push_back(Todo::Ended(Box::new(end.row)));
+                self.carry_out().await;
+            } else {
+                tracing::debug!(
+                    "the outcome of {} that {host} tells does not count",
+                    end.row.attempt
+                );
+            }
+        }
+    }
+
     /// Whether an outcome counts: this host holds the attempt, by this assignment, and was not lost since.
     fn counts(&self, host: &HostName, end: &SyncedEnd) -> bool {
-        let counts = self.scheduler.holder(&end.row.attempt).is_some_and(
-            |(holder, incarnation, generation)| {
+        self.scheduler
+            .holder(&end.row.attempt)
+            .is_some_and(|(holder, incarnation, generation)| {
                 holder == *host && end.incarnation >= incarnation && end.generation == generation
-            },
-        );
-        if !counts {
-            let attempt: &AttemptId = &end.row.attempt;
-            tracing::debug!(
-                "the outcome of {attempt} that {host} tells does not count: it is not held there"
-            );
-        }
-        counts
+            })
     }
 
     fn know(

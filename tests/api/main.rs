@@ -1,0 +1,13 @@
+//! The server, over HTTP, as clients and agents see it.
+
+mod fleet;
+mod http;
+mod kit;
+mod pages;
+mod registry;
+mod runs;
+
+#[tokio::test]
+async fn a_server_in_a_process_of_its_own() {
+    kit::serve_if_told().await;
+}
