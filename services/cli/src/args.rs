@@ -7,13 +7,22 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
-pub(crate) use self::container::{BenchArgs, BenchCommand, BenchStartArgs, ExecArgs, NetworkChoice};
+pub(crate) use self::container::{
+    BenchArgs, BenchCommand, BenchStartArgs, ExecArgs, NetworkChoice,
+};
 pub(crate) use self::image::{ArchiveFormat, BuildArgs, ImageArgs, ImageCommand};
 
 /// Runs test matrices in disposable containers on a fleet of hosts, and tells what a version broke.
 #[derive(Parser, Debug)]
-#[command(name = "regatta", version, max_term_width = 100, disable_help_subcommand = true)]
-#[command(after_help = "Start with: regatta check FILE, then: regatta run FILE. Every command explains itself with --help.")]
+#[command(
+    name = "regatta",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
+#[command(
+    after_help = "Start with: regatta check FILE, then: regatta run FILE. Every command explains itself with --help."
+)]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -25,10 +34,23 @@ pub(crate) struct Args {
 #[derive(ClapArgs, Debug, Clone)]
 pub(crate) struct Global {
     /// Where images, runs and volumes of this machine live
-    #[arg(long, global = true, value_name = "DIR", env = "REGATTA_DATA", default_value = "/var/lib/regatta", help_heading = "Everywhere")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "REGATTA_DATA",
+        default_value = "/var/lib/regatta",
+        help_heading = "Everywhere"
+    )]
     pub(crate) data: PathBuf,
     /// The server to ask; without it, this machine's own data directory is used
-    #[arg(long, global = true, value_name = "URL", env = "REGATTA_SERVER", help_heading = "Everywhere")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "REGATTA_SERVER",
+        help_heading = "Everywhere"
+    )]
     pub(crate) server: Option<String>,
     /// Print one JSON document on standard output
     #[arg(long, global = true, help_heading = "Everywhere")]
@@ -40,7 +62,13 @@ pub(crate) struct Global {
     #[arg(long, short, global = true, action = clap::ArgAction::Count, help_heading = "Everywhere")]
     pub(crate) verbose: u8,
     /// Colours; auto looks at the terminal and at NO_COLOR
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Everywhere")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        help_heading = "Everywhere"
+    )]
     pub(crate) color: When,
 }
 

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use regatta_daemon::Layout;
@@ -35,18 +35,23 @@ struct Measured {
 pub(crate) async fn bench(context: &Context, options: BenchArgs) -> Result<ExitCode, Failure> {
     let BenchCommand::Start(options) = options.command;
     if options.concurrency == 0 || options.concurrency > CONCURRENCY_MOST || options.count == 0 {
-        return Err(Failure::wrong(format!("--concurrency goes from 1 to {CONCURRENCY_MOST}, --count from 1")));
+        return Err(Failure::wrong(format!(
+            "--concurrency goes from 1 to {CONCURRENCY_MOST}, --count from 1"
+        )));
     }
-    let name = options.image.clone().unwrap_or_else(|| "busybox".to_owned());
+    let name = options
+        .image
+        .clone()
+        .unwrap_or_else(|| "busybox".to_owned());
     let image = crate::exec::find_image(context, &name).await?;
     let store = context.images()?;
-    let data = context.data().to_owned();
+    let holder = context.clone();
     let trace = options.trace;
     let work = move || -> Result<(Measured, Vec<(Duration, Ended)>), Failure> {
         let layers = store.unpack(&image).map_err(Failure::platform)?;
         let defaults = Defaults::read(&store, &image).map_err(Failure::platform)?;
         let user = passwd::resolve(&layers, "").map_err(Failure::platform)?;
-        let (layout, link) = crate::exec::executor(&data)?;
+        let (layout, link) = holder.executor()?;
         let order = |number: u32| -> Result<ContainerSpec, Failure> {
             mould::container(Order {
                 id: format!("bench-{}-{number}", std::process::id()),
@@ -73,29 +78,42 @@ pub(crate) async fn bench(context: &Context, options: BenchArgs) -> Result<ExitC
             })
             .map_err(Failure::platform)
         };
-        measure(&Arc::new(link), &layout, &options, &order)
+        measure(&link, &layout, &options, &order)
     };
-    let (measured, starts) = tokio::task::spawn_blocking(work).await.map_err(Failure::platform)??;
+    let (measured, starts) = tokio::task::spawn_blocking(work)
+        .await
+        .map_err(Failure::platform)??;
     if trace {
         tell_parts(&starts);
     }
     if context.global.json {
         crate::runs::print_json(&measured)?;
     } else {
-        let Measured { count, concurrency, seconds, p50_ms, p99_ms, rate } = measured;
-        anstream::println!("{count} containers, {concurrency} at once: p50 {p50_ms:.2} ms, p99 {p99_ms:.2} ms, {rate:.0}/s, {seconds:.2} s in all");
+        let Measured {
+            count,
+            concurrency,
+            seconds,
+            p50_ms,
+            p99_ms,
+            rate,
+        } = measured;
+        anstream::println!(
+            "{count} containers, {concurrency} at once: p50 {p50_ms:.2} ms, p99 {p99_ms:.2} ms, {rate:.0}/s, {seconds:.2} s in all"
+        );
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn log(layout: &Layout, number: u32) -> std::path::PathBuf {
-    layout.root().join(format!("bench-{}-{number}.log", std::process::id()))
+    layout
+        .root()
+        .join(format!("bench-{}-{number}.log", std::process::id()))
 }
 
 type Order1<'a> = dyn Fn(u32) -> Result<ContainerSpec, Failure> + Sync + 'a;
 
 fn measure(
-    link: &Arc<Link>,
+    link: &Link,
     layout: &Layout,
     options: &BenchStartArgs,
     order: &Order1<'_>,
@@ -117,9 +135,15 @@ fn measure(
                         return;
                     }
                     match one(link, layout, order, number) {
-                        Ok(start) => results.lock().unwrap_or_else(PoisonError::into_inner).push(start),
+                        Ok(start) => results
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .push(start),
                         Err(error) => {
-                            failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                            failure
+                                .lock()
+                                .unwrap_or_else(PoisonError::into_inner)
+                                .get_or_insert(error);
                             return;
                         }
                     }
@@ -135,7 +159,9 @@ fn measure(
     starts.sort_by_key(|(time, _)| *time);
     let ms = |per_cent: usize| {
         let place = (starts.len() * per_cent / 100).min(starts.len().saturating_sub(1));
-        starts.get(place).map_or(0.0, |(time, _)| time.as_secs_f64() * 1000.0)
+        starts
+            .get(place)
+            .map_or(0.0, |(time, _)| time.as_secs_f64() * 1000.0)
     };
     let measured = Measured {
         count: options.count,
@@ -149,19 +175,30 @@ fn measure(
 }
 
 /// One container from its order to its forgetting.
-fn one(link: &Link, layout: &Layout, order: &Order1<'_>, number: u32) -> Result<(Duration, Ended), Failure> {
+fn one(
+    link: &Link,
+    layout: &Layout,
+    order: &Order1<'_>,
+    number: u32,
+) -> Result<(Duration, Ended), Failure> {
     let spec = order(number)?;
     let id = spec.id.clone();
     let (tell, told) = sync_channel(1);
     let begun = Instant::now();
-    link.start(spec, move |end| drop(tell.send(end))).map_err(Failure::platform)?;
+    link.start(spec, move |end| {
+        let _ = tell.send(end);
+    })
+    .map_err(Failure::platform)?;
     let end = told.recv().map_err(Failure::platform)?;
     let time = begun.elapsed();
     link.forget(&id).map_err(Failure::platform)?;
     drop(std::fs::remove_file(log(layout, number)));
     match end {
         End::Ended(ended) if ended.ending == (Ending::Exited { code: 0 }) => Ok((time, *ended)),
-        End::Ended(ended) => Err(Failure::platform(format!("a container ended otherwise than `true` does: {:?}", ended.ending))),
+        End::Ended(ended) => Err(Failure::platform(format!(
+            "a container ended otherwise than `true` does: {:?}",
+            ended.ending
+        ))),
         End::Lost => Err(Failure::platform("the executor ended")),
     }
 }

@@ -27,10 +27,24 @@ struct Found<'a> {
 
 pub(crate) async fn bisect(context: &Context, options: BisectArgs) -> Result<ExitCode, Failure> {
     let source = pin::read(context, &options.file)?;
-    let axis = source.matrix.axes().iter().find(|axis| axis.name == options.axis).ok_or_else(|| {
-        let names: Vec<_> = source.matrix.axes().iter().map(|axis| axis.name.as_str()).collect();
-        Failure::wrong(format!("--axis {}: the matrix has the axes {}", options.axis, names.join(", ")))
-    })?;
+    let axis = source
+        .matrix
+        .axes()
+        .iter()
+        .find(|axis| axis.name == options.axis)
+        .ok_or_else(|| {
+            let names: Vec<_> = source
+                .matrix
+                .axes()
+                .iter()
+                .map(|axis| axis.name.as_str())
+                .collect();
+            Failure::wrong(format!(
+                "--axis {}: the matrix has the axes {}",
+                options.axis,
+                names.join(", ")
+            ))
+        })?;
     if !axis.ordered {
         return Err(Failure::wrong(format!(
             "--axis {0}: its values have no order; say `{0}: {{values: [...], ordered: true}}`, the oldest first",
@@ -39,20 +53,39 @@ pub(crate) async fn bisect(context: &Context, options: BisectArgs) -> Result<Exi
     }
     let values = axis.values.clone();
     if values.len() < 2 {
-        return Err(Failure::wrong(format!("--axis {}: two values at least are needed to look between", options.axis)));
+        return Err(Failure::wrong(format!(
+            "--axis {}: two values at least are needed to look between",
+            options.axis
+        )));
     }
     let mut local = local::connect(context, Need::Attempts(processors())).await?;
     let (client, shares_data) = (local.client().clone(), local.shares_data(context));
-    let mut search = Search { context, client: &client, shares_data, source: &source, options: &options, runs: 0 };
+    let mut search = Search {
+        context,
+        client: &client,
+        shares_data,
+        source: &source,
+        options: &options,
+        runs: 0,
+    };
     let result = local.doing(search.halve(&values)).await;
     let runs = search.runs;
     local.stop().await;
     let (good, bad) = result?;
     let (last_good, first_bad) = (text_of(&values, good), text_of(&values, bad));
     let what = options.case.as_deref().unwrap_or("the test");
-    let text = format!("{} {first_bad} is the first that fails {what}; {last_good} is the last that passes it.", options.axis);
+    let text = format!(
+        "{} {first_bad} is the first that fails {what}; {last_good} is the last that passes it.",
+        options.axis
+    );
     if context.global.json {
-        crate::runs::print_json(&Found { axis: &options.axis, last_good, first_bad, runs, text })?;
+        crate::runs::print_json(&Found {
+            axis: &options.axis,
+            last_good,
+            first_bad,
+            runs,
+            text,
+        })?;
     } else {
         anstream::println!("{text}");
     }
@@ -76,20 +109,37 @@ impl Search<'_> {
     /// Indices of the last good and the first bad value.
     async fn halve(&mut self, values: &[String]) -> Result<(usize, usize), Failure> {
         let (mut good, mut bad) = (0, values.len() - 1);
-        let ends = self.is_bad(&[text_of(values, good), text_of(values, bad)]).await?;
+        let ends = self
+            .is_bad(&[text_of(values, good), text_of(values, bad)])
+            .await?;
         match ends.as_slice() {
             [true, ..] => {
-                return Err(Failure::wrong(format!("{} {} fails already: begin with an older value", self.options.axis, text_of(values, good))));
+                return Err(Failure::wrong(format!(
+                    "{} {} fails already: begin with an older value",
+                    self.options.axis,
+                    text_of(values, good)
+                )));
             }
             [_, false] => {
-                return Err(Failure::wrong(format!("{} {} passes: nothing is broken between the ends", self.options.axis, text_of(values, bad))));
+                return Err(Failure::wrong(format!(
+                    "{} {} passes: nothing is broken between the ends",
+                    self.options.axis,
+                    text_of(values, bad)
+                )));
             }
             _ => {}
         }
         while bad - good > 1 {
             let middle = good + (bad - good) / 2;
-            let is_bad = self.is_bad(&[text_of(values, middle)]).await?.contains(&true);
-            if is_bad { bad = middle } else { good = middle }
+            let is_bad = self
+                .is_bad(&[text_of(values, middle)])
+                .await?
+                .contains(&true);
+            if is_bad {
+                bad = middle
+            } else {
+                good = middle
+            }
             self.context.say(format!(
                 "{} {} is {}; {} left to look at",
                 self.options.axis,
@@ -103,7 +153,10 @@ impl Search<'_> {
 
     /// Runs some values' cells, and tells of each value whether it is bad.
     async fn is_bad(&mut self, values: &[&str]) -> Result<Vec<bool>, Failure> {
-        let wanted = vec![(self.options.axis.clone(), values.iter().map(|&value| value.to_owned()).collect())];
+        let wanted = vec![(
+            self.options.axis.clone(),
+            values.iter().map(|&value| value.to_owned()).collect(),
+        )];
         let source = self.narrowed(&wanted)?;
         let run = hand_in(self.context, self.client, self.shares_data, &source).await?;
         self.runs += 1;
@@ -112,7 +165,10 @@ impl Search<'_> {
             return Err(Failure::wrong("interrupted").with_status(130));
         }
         let report = client.report(run.run.as_str()).await?;
-        values.iter().map(|value| self.judge(&report, value)).collect()
+        values
+            .iter()
+            .map(|value| self.judge(&report, value))
+            .collect()
     }
 
     /// The matrix over these values, without its comparison: here, values are compared by looking between them.
@@ -133,7 +189,15 @@ impl Search<'_> {
     }
 
     fn judge(&self, report: &Report, value: &str) -> Result<bool, Failure> {
-        let mut cells = report.cells.iter().filter(|cell| cell.axes.get(&self.options.axis).is_some_and(|v| v == value)).peekable();
+        let mut cells = report
+            .cells
+            .iter()
+            .filter(|cell| {
+                cell.axes
+                    .get(&self.options.axis)
+                    .is_some_and(|v| v == value)
+            })
+            .peekable();
         let unresolved = |cell: &CellReport| cell.verdict == Verdict::Unresolved;
         if cells.peek().is_none() || cells.clone().any(unresolved) {
             return Err(Failure::platform(format!(

@@ -23,7 +23,11 @@ pub(crate) enum Place {
 
 impl Place {
     pub(crate) fn parse(url: &str) -> Result<Self, Failure> {
-        let wrong = |why: &str| Failure::wrong(format!("--server {url}: {why}; expected a URL like http://127.0.0.1:7470"));
+        let wrong = |why: &str| {
+            Failure::wrong(format!(
+                "--server {url}: {why}; expected a URL like http://127.0.0.1:7470"
+            ))
+        };
         let mut parsed = url::Url::parse(url).map_err(|error| wrong(&error.to_string()))?;
         if !matches!(parsed.scheme(), "http" | "https") {
             return Err(wrong("neither http nor https"));
@@ -69,7 +73,11 @@ impl Client {
         }
         let http = builder.build().map_err(Failure::platform)?;
         let base = url::Url::parse(&place.base()).map_err(Failure::platform)?;
-        Ok(Self { http, base, place: place.clone() })
+        Ok(Self {
+            http,
+            base,
+            place: place.clone(),
+        })
     }
 
     pub(crate) fn place(&self) -> &Place {
@@ -91,14 +99,18 @@ impl Client {
             Place::Url(url) => Failure::platform(format!(
                 "cannot reach the server at {url}: {causes}; is `regatta server` running there?"
             )),
-            Place::Socket(path) => {
-                Failure::platform(format!("cannot reach the server behind {}: {causes}", path.display()))
-            }
+            Place::Socket(path) => Failure::platform(format!(
+                "cannot reach the server behind {}: {causes}",
+                path.display()
+            )),
         }
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, Failure> {
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let response = request
+            .send()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -107,26 +119,43 @@ impl Client {
         let message = match serde_json::from_slice::<Problem>(&body) {
             Ok(problem) if !problem.detail.is_empty() => problem.detail,
             Ok(problem) => problem.title,
-            Err(_) => format!("the server answered {status}: {}", String::from_utf8_lossy(&body).chars().take(300).collect::<String>()),
+            Err(_) => format!(
+                "the server answered {status}: {}",
+                String::from_utf8_lossy(&body)
+                    .chars()
+                    .take(300)
+                    .collect::<String>()
+            ),
         };
         // What the server calls the client's mistake is the command's or the matrix's: exit status 2.
-        if status.is_client_error() { Err(Failure::wrong(message)) } else { Err(Failure::platform(message)) }
+        if status.is_client_error() {
+            Err(Failure::wrong(message))
+        } else {
+            Err(Failure::platform(message))
+        }
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         let bytes = self.bytes(path).await?;
-        serde_json::from_slice(&bytes)
-            .map_err(|error| Failure::platform(format!("the server's answer to {path} is not understood: {error}")))
+        serde_json::from_slice(&bytes).map_err(|error| {
+            Failure::platform(format!(
+                "the server's answer to {path} is not understood: {error}"
+            ))
+        })
     }
 
     pub(crate) async fn bytes(&self, path: &str) -> Result<Vec<u8>, Failure> {
-        let response = self.send(self.http.get(self.url(path)?).timeout(ANSWER_WITHIN)).await?;
+        let response = self
+            .send(self.http.get(self.url(path)?).timeout(ANSWER_WITHIN))
+            .await?;
         let mut body = Vec::new();
         let mut chunks = response.bytes_stream();
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(|error| self.unreachable(&error))?;
             if body.len() + chunk.len() > DOCUMENT_MOST {
-                return Err(Failure::platform(format!("{path}: the answer is longer than {DOCUMENT_MOST} bytes")));
+                return Err(Failure::platform(format!(
+                    "{path}: the answer is longer than {DOCUMENT_MOST} bytes"
+                )));
             }
             body.extend_from_slice(&chunk);
         }
@@ -135,16 +164,37 @@ impl Client {
 
     /// Asks without a body, and drops the answer's.
     pub(crate) async fn post(&self, path: &str) -> Result<Vec<u8>, Failure> {
-        let response = self.send(self.http.post(self.url(path)?).timeout(ANSWER_WITHIN)).await?;
-        Ok(response.bytes().await.map_err(|error| self.unreachable(&error))?.to_vec())
+        let response = self
+            .send(self.http.post(self.url(path)?).timeout(ANSWER_WITHIN))
+            .await?;
+        Ok(response
+            .bytes()
+            .await
+            .map_err(|error| self.unreachable(&error))?
+            .to_vec())
     }
 
-    pub(crate) async fn put_json(&self, path: &str, body: &serde_json::Value) -> Result<(), Failure> {
-        self.send(self.http.put(self.url(path)?).json(body).timeout(ANSWER_WITHIN)).await.map(drop)
+    pub(crate) async fn put_json(
+        &self,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> Result<(), Failure> {
+        self.send(
+            self.http
+                .put(self.url(path)?)
+                .json(body)
+                .timeout(ANSWER_WITHIN),
+        )
+        .await
+        .map(drop)
     }
 
     /// Hands in a matrix. The key makes a second try after a lost answer harmless.
-    pub(crate) async fn submit(&self, submission: &Submission, key: &str) -> Result<RunSummary, Failure> {
+    pub(crate) async fn submit(
+        &self,
+        submission: &Submission,
+        key: &str,
+    ) -> Result<RunSummary, Failure> {
         let body = serde_json::to_vec(submission).map_err(Failure::platform)?;
         let request = self
             .http
@@ -154,8 +204,13 @@ impl Client {
             .timeout(ANSWER_WITHIN)
             .body(body);
         let response = self.send(request).await?;
-        let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
-        serde_json::from_slice(&body).map_err(|error| Failure::platform(format!("the server's answer is not understood: {error}")))
+        let body = response
+            .bytes()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
+        serde_json::from_slice(&body).map_err(|error| {
+            Failure::platform(format!("the server's answer is not understood: {error}"))
+        })
     }
 
     pub(crate) async fn run(&self, run: &str) -> Result<RunSummary, Failure> {
@@ -172,7 +227,9 @@ impl Client {
         run: &str,
         after: Option<String>,
     ) -> Result<impl Stream<Item = Result<(String, RunEvent), Failure>> + use<>, Failure> {
-        let mut request = self.http.get(self.url(&format!("api/v1/runs/{run}/events"))?);
+        let mut request = self
+            .http
+            .get(self.url(&format!("api/v1/runs/{run}/events"))?);
         request = request.header("accept", "text/event-stream");
         if let Some(after) = after {
             request = request.header("last-event-id", after);
@@ -187,14 +244,21 @@ const EVENT_LINE_MOST: usize = 1 << 20;
 
 /// Reads server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html): `id`, `event` and `data` lines,
 /// an empty line ends one. The data of Regatta's events is JSON that repeats the kind.
-fn read_events(response: reqwest::Response) -> impl Stream<Item = Result<(String, RunEvent), Failure>> {
+fn read_events(
+    response: reqwest::Response,
+) -> impl Stream<Item = Result<(String, RunEvent), Failure>> {
     struct State {
         body: futures_util::stream::BoxStream<'static, Result<bytes::Bytes, reqwest::Error>>,
         rest: Vec<u8>,
         id: String,
         data: String,
     }
-    let state = State { body: response.bytes_stream().boxed(), rest: Vec::new(), id: String::new(), data: String::new() };
+    let state = State {
+        body: response.bytes_stream().boxed(),
+        rest: Vec::new(),
+        id: String::new(),
+        data: String::new(),
+    };
     futures_util::stream::unfold(state, |mut state| async move {
         loop {
             while let Some(end) = state.rest.iter().position(|byte| *byte == b'\n') {
@@ -214,7 +278,12 @@ fn read_events(response: reqwest::Response) -> impl Stream<Item = Result<(String
                 }
             }
             if state.rest.len() > EVENT_LINE_MOST || state.data.len() > EVENT_LINE_MOST {
-                return Some((Err(Failure::platform("the server sent an event that is too long")), state));
+                return Some((
+                    Err(Failure::platform(
+                        "the server sent an event that is too long",
+                    )),
+                    state,
+                ));
             }
             match state.body.next().await {
                 Some(Ok(bytes)) => state.rest.extend_from_slice(&bytes),
@@ -224,7 +293,6 @@ fn read_events(response: reqwest::Response) -> impl Stream<Item = Result<(String
         }
     })
 }
-
 
 /// Where this machine's own server listens while it runs.
 pub(crate) fn socket(data: &Path) -> PathBuf {

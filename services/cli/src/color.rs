@@ -31,7 +31,8 @@ impl Paint {
             When::Never => false,
             // https://no-color.org: any value but the empty one switches colours off.
             When::Auto => {
-                stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+                stream.is_terminal()
+                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
             }
         };
         Self { on }
@@ -42,7 +43,11 @@ impl Paint {
     }
 
     fn paint(self, style: Style, text: &str) -> String {
-        if self.on { format!("{style}{text}{style:#}") } else { text.to_owned() }
+        if self.on {
+            format!("{style}{text}{style:#}")
+        } else {
+            text.to_owned()
+        }
     }
 
     pub(crate) fn good(self, text: &str) -> String {
@@ -50,7 +55,10 @@ impl Paint {
     }
 
     pub(crate) fn bad(self, text: &str) -> String {
-        self.paint(Style::new().bold().fg_color(Some(AnsiColor::Red.into())), text)
+        self.paint(
+            Style::new().bold().fg_color(Some(AnsiColor::Red.into())),
+            text,
+        )
     }
 
     pub(crate) fn doubtful(self, text: &str) -> String {

@@ -3,7 +3,11 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use regatta_daemon::Layout;
+use regatta_daemon::executor::{self, Life};
+use regatta_daemon::link::Link;
 use regatta_image::Store;
 
 use crate::args::{Global, When};
@@ -13,6 +17,9 @@ use crate::color::Paint;
 #[derive(Clone)]
 pub(crate) struct Context {
     pub(crate) global: Global,
+    /// This process's hold on its executor, for as long as the process lives: builds, `exec` and the local agent all use
+    /// the same one, and an executor that was started here ends when its last holder does.
+    executor: Arc<Mutex<Option<Arc<Link>>>>,
 }
 
 impl Context {
@@ -25,7 +32,10 @@ impl Context {
         start_diagnostics(&global);
         // reqwest and rustls are built without a default; a second call has no effect.
         drop(rustls::crypto::ring::default_provider().install_default());
-        Self { global }
+        Self {
+            global,
+            executor: Arc::default(),
+        }
     }
 
     /// This machine's data directory.
@@ -38,6 +48,24 @@ impl Context {
         let directory = self.data().join("images");
         make_private(self.data())?;
         Store::open(&directory).map_err(Failure::platform)
+    }
+
+    /// This machine's executor: the one that runs, or one that ends with this process. Blocking, for up to half a minute.
+    pub(crate) fn executor(&self) -> Result<(Layout, Arc<Link>), Failure> {
+        let layout = Layout::new(self.data());
+        let mut held = self.executor.lock().unwrap_or_else(PoisonError::into_inner);
+        let link = match held.as_ref().filter(|link| !link.is_gone()) {
+            Some(link) => Arc::clone(link),
+            None => {
+                let options = executor::Options {
+                    program: None,
+                    life: Life::Bound,
+                };
+                let link = executor::ensure(&layout, &options).map_err(Failure::platform)?;
+                Arc::clone(held.insert(Arc::new(link)))
+            }
+        };
+        Ok((layout, link))
     }
 
     /// Whether progress is to be drawn: on a terminal only, and not when told to be quiet.
@@ -88,6 +116,8 @@ fn start_diagnostics(global: &Global) {
             .with_env_filter(filter)
             .with_writer(std::io::stderr)
             .with_target(false)
+            .without_time()
+            .with_ansi(Paint::for_stderr(global.color).is_on())
             .try_init(),
     );
 }
@@ -102,12 +132,18 @@ pub(crate) struct Failure {
 impl Failure {
     /// The command or the matrix is wrong: exit status 2.
     pub(crate) fn wrong(message: impl fmt::Display) -> Self {
-        Self { status: 2, message: message.to_string() }
+        Self {
+            status: 2,
+            message: message.to_string(),
+        }
     }
 
     /// The platform could not do it: exit status 3.
     pub(crate) fn platform(message: impl fmt::Display) -> Self {
-        Self { status: 3, message: message.to_string() }
+        Self {
+            status: 3,
+            message: message.to_string(),
+        }
     }
 
     /// Whether the platform failed rather than the command.
@@ -134,7 +170,10 @@ pub(crate) fn complain(global: &Global, message: &str) {
     if message.starts_with("error") || message.starts_with('\u{1b}') {
         anstream::eprintln!("{message}");
     } else {
-        anstream::eprintln!("{} {message}", Paint::for_stderr(global.color).bad("error:"));
+        anstream::eprintln!(
+            "{} {message}",
+            Paint::for_stderr(global.color).bad("error:")
+        );
     }
 }
 
@@ -146,12 +185,17 @@ impl From<std::io::Error> for Failure {
 
 /// `K=V`, split at the first `=`.
 pub(crate) fn key_value<'a>(option: &str, text: &'a str) -> Result<(&'a str, &'a str), Failure> {
-    text.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or_else(|| {
-        Failure::wrong(format!("--{option} {text}: expected NAME=VALUE, like --{option} arch=x86_64"))
-    })
+    text.split_once('=')
+        .filter(|(key, _)| !key.is_empty())
+        .ok_or_else(|| {
+            Failure::wrong(format!(
+                "--{option} {text}: expected NAME=VALUE, like --{option} arch=x86_64"
+            ))
+        })
 }
 
 /// A path from the command line, made absolute.
 pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
-    std::path::absolute(path).map_err(|error| Failure::wrong(format!("{}: {error}", path.display())))
+    std::path::absolute(path)
+        .map_err(|error| Failure::wrong(format!("{}: {error}", path.display())))
 }

@@ -13,12 +13,20 @@ pub(crate) fn doctor(context: &Context) -> Result<ExitCode, Failure> {
     } else {
         let paint = context.paint();
         for check in &checks {
-            let word = if check.ok { paint.good("ok   ") } else { paint.bad("lacks") };
+            let word = if check.ok {
+                paint.good("ok   ")
+            } else {
+                paint.bad("lacks")
+            };
             anstream::println!("{word}  {:<26} {}", check.name, check.detail);
             if !check.ok && !check.mend.is_empty() {
                 anstream::println!("       {:<26} mend: {}", "", check.mend);
             }
         }
     }
-    Ok(if lacks { ExitCode::from(3) } else { ExitCode::SUCCESS })
+    Ok(if lacks {
+        ExitCode::from(3)
+    } else {
+        ExitCode::SUCCESS
+    })
 }

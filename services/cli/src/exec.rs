@@ -7,8 +7,6 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 
 use regatta_daemon::Layout;
 use regatta_daemon::exec::{self as container, STOP};
-use regatta_daemon::executor::{self, Life};
-use regatta_daemon::link::Link;
 use regatta_daemon::mould::Program;
 use regatta_daemon::records;
 use regatta_image::Store;
@@ -38,13 +36,6 @@ pub(crate) async fn exec(context: &Context, options: ExecArgs) -> Result<ExitCod
     }
 }
 
-/// This machine's executor: the one that runs, or one that ends with this command.
-pub(crate) fn executor(data: &Path) -> Result<(Layout, Link), Failure> {
-    let layout = Layout::new(data);
-    let link = executor::ensure(&layout, &executor::Options { program: None, life: Life::Bound });
-    Ok((layout, link.map_err(Failure::platform)?))
-}
-
 /// The image's manifest: of this machine's store, else from its registry.
 pub(crate) async fn find_image(context: &Context, name: &str) -> Result<Digest, Failure> {
     if let Some(digest) = context.images()?.resolve(name) {
@@ -63,9 +54,9 @@ async fn run(context: &Context, options: ExecArgs) -> Result<u8, Failure> {
     let store = context.images()?;
     let (sender, signals) = sync_channel(SIGNALS_MOST);
     let passing = tokio::spawn(pass_signals(sender));
-    let data = context.data().to_owned();
+    let holder = context.clone();
     let ended = tokio::task::spawn_blocking(move || {
-        let (layout, link) = executor(&data)?;
+        let (layout, link) = holder.executor()?;
         // On disk and beside the store: what is kept may be large, and becomes a layer there.
         let keep = match &name {
             Some(_) => Some(store.scratch().map_err(Failure::platform)?),
@@ -79,12 +70,18 @@ async fn run(context: &Context, options: ExecArgs) -> Result<u8, Failure> {
             }
             Stream::Err | Stream::Note => std::io::stderr().lock().write_all(bytes),
         };
-        let ended = container::run(&layout, &store, &link, wanted, &mut output, &signals).map_err(Failure::platform)?;
+        let ended = container::run(&layout, &store, &link, wanted, &mut output, &signals)
+            .map_err(Failure::platform)?;
         if let (Some(name), Some(scratch)) = (name, keep)
             && matches!(ended.ending, Ending::Exited { code: 0 })
         {
             let _work = store.work().map_err(Failure::platform)?;
-            let made = commit(&store, &image, &scratch.path().join("upper"), "regatta exec")?;
+            let made = commit(
+                &store,
+                &image,
+                &scratch.path().join("upper"),
+                "regatta exec",
+            )?;
             store.tag(&name, &made).map_err(Failure::wrong)?;
         }
         Ok(ended)
@@ -112,7 +109,7 @@ async fn pass_signals(sender: SyncSender<i32>) -> Result<(), std::io::Error> {
             _ = quit.recv() => SignalKind::quit().as_raw_value(),
         };
         // A full queue means that the container hears none of them; more would not help.
-        drop(sender.try_send(number));
+        let _ = sender.try_send(number);
     }
 }
 
@@ -133,9 +130,21 @@ fn order(options: &ExecArgs) -> Result<container::Options, Failure> {
             Volume::Directory(mount) => mounts.push(mount),
         }
     }
-    let size = |option, text: &Option<String>| quantity(option, text.as_deref(), "a size like 512MiB", parse_bytes);
-    let cpus = quantity("cpus", options.cpus.as_deref(), "a number of processors like 1.5", parse_cpu_millis)?;
-    let timeout = quantity("timeout", options.timeout.as_deref(), "a time like 10m or 300ms", parse_duration_ms)?;
+    let size = |option, text: &Option<String>| {
+        quantity(option, text.as_deref(), "a size like 512MiB", parse_bytes)
+    };
+    let cpus = quantity(
+        "cpus",
+        options.cpus.as_deref(),
+        "a number of processors like 1.5",
+        parse_cpu_millis,
+    )?;
+    let timeout = quantity(
+        "timeout",
+        options.timeout.as_deref(),
+        "a time like 10m or 300ms",
+        parse_duration_ms,
+    )?;
     Ok(container::Options {
         image: Digest::of(b""),
         layers: Vec::new(),
@@ -171,7 +180,9 @@ fn quantity(
 ) -> Result<Option<u64>, Failure> {
     let Some(text) = text else { return Ok(None) };
     let value = parse(text).filter(|value| *value > 0);
-    value.map(Some).ok_or_else(|| Failure::wrong(format!("--{option} {text}: expected {expected}")))
+    value
+        .map(Some)
+        .ok_or_else(|| Failure::wrong(format!("--{option} {text}: expected {expected}")))
 }
 
 /// A year: whoever runs a container by hand ends it by hand.
@@ -184,9 +195,15 @@ enum Volume {
 
 /// `NAME:PATH[:MODE]`; a NAME that begins with `/` is a directory of this host.
 fn volume(text: &str) -> Result<Volume, Failure> {
-    let wrong = |why: &str| Failure::wrong(format!("--volume {text}: {why}; expected NAME:PATH or NAME:PATH:MODE, with MODE rw or ro"));
+    let wrong = |why: &str| {
+        Failure::wrong(format!(
+            "--volume {text}: {why}; expected NAME:PATH or NAME:PATH:MODE, with MODE rw or ro"
+        ))
+    };
     let mut parts = text.split(':');
-    let (Some(name), Some(at), mode, None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+    let (Some(name), Some(at), mode, None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
         return Err(wrong("not two or three parts"));
     };
     let writable = match mode {
@@ -199,11 +216,20 @@ fn volume(text: &str) -> Result<Volume, Failure> {
         return Err(wrong("the path inside is absolute"));
     }
     if name.starts_with('/') {
-        return Ok(Volume::Directory(Mount { source: PathBuf::from(name), target: at.to_owned(), writable }));
+        return Ok(Volume::Directory(Mount {
+            source: PathBuf::from(name),
+            target: at.to_owned(),
+            writable,
+        }));
     }
     // A volume is named by the same rule as a host or a run: it becomes a directory's name.
-    name.parse::<regatta_model::RunId>().map_err(|_| wrong("a volume's name has letters, digits, '-', '_' and '.'"))?;
-    Ok(Volume::Named(VolumePlan { name: name.to_owned(), at: at.to_owned(), writable }))
+    name.parse::<regatta_model::RunId>()
+        .map_err(|_| wrong("a volume's name has letters, digits, '-', '_' and '.'"))?;
+    Ok(Volume::Named(VolumePlan {
+        name: name.to_owned(),
+        at: at.to_owned(),
+        writable,
+    }))
 }
 
 /// The exit status of an ended container, as `docker run` has it; why, where the status alone does not say.
@@ -216,7 +242,10 @@ fn status(context: &Context, ended: &Ended) -> u8 {
         Ending::Exited { code } => u8::try_from(*code).unwrap_or(FAILED),
         Ending::Signaled { signal } => 128_u8.saturating_add(u8::try_from(*signal).unwrap_or(127)),
         Ending::TimedOut => said(124, "the container timed out"),
-        Ending::OutOfMemory => said(137, "the container ran out of memory: --memory raises the limit"),
+        Ending::OutOfMemory => said(
+            137,
+            "the container ran out of memory: --memory raises the limit",
+        ),
         Ending::Stopped => 130,
         Ending::CannotStart { message } => said(127, message),
         Ending::LeaseEnded => said(FAILED, "the container was not renewed in time"),
@@ -227,13 +256,23 @@ fn status(context: &Context, ended: &Ended) -> u8 {
 
 /// An image of what a container wrote.
 fn commit(store: &Store, base: &Digest, upper: &Path, created_by: &str) -> Result<Digest, Failure> {
-    let epoch = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok());
-    let options = regatta_image::commit::Options { created_by: created_by.to_owned(), epoch };
+    let epoch = std::env::var("SOURCE_DATE_EPOCH")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let options = regatta_image::commit::Options {
+        created_by: created_by.to_owned(),
+        epoch,
+    };
     regatta_image::commit::commit(store, base, upper, &options).map_err(Failure::platform)
 }
 
 /// Makes an image of the layer that a cell kept: the cell's image, its files, its set-up, and what its test wrote.
-pub(crate) fn commit_kept(context: &Context, run: &str, cell: u64, name: &str) -> Result<Digest, Failure> {
+pub(crate) fn commit_kept(
+    context: &Context,
+    run: &str,
+    cell: u64,
+    name: &str,
+) -> Result<Digest, Failure> {
     let layout = Layout::new(context.data());
     let kept = records::kept(&layout, run, cell).ok_or_else(|| {
         Failure::wrong(format!(
@@ -245,7 +284,12 @@ pub(crate) fn commit_kept(context: &Context, run: &str, cell: u64, name: &str) -
     let _work = store.work().map_err(Failure::platform)?;
     let mut image = record.plan.image;
     for layer in record.made_layers.iter().chain([&upper]) {
-        image = commit(&store, &image, layer, &format!("regatta image commit {run} {cell}"))?;
+        image = commit(
+            &store,
+            &image,
+            layer,
+            &format!("regatta image commit {run} {cell}"),
+        )?;
     }
     store.tag(name, &image).map_err(Failure::wrong)?;
     Ok(image)
@@ -257,9 +301,18 @@ mod tests {
 
     #[test]
     fn a_volume_is_named_or_a_directory() {
-        assert!(matches!(volume("cache:/c"), Ok(Volume::Named(v)) if v.name == "cache" && v.at == "/c" && v.writable));
+        assert!(
+            matches!(volume("cache:/c"), Ok(Volume::Named(v)) if v.name == "cache" && v.at == "/c" && v.writable)
+        );
         assert!(matches!(volume("/srv:/c:ro"), Ok(Volume::Directory(m)) if !m.writable));
-        for wrong in ["cache", "cache:c", "cache:/c:rx", "a:/b:ro:x", "../x:/c", "x:/c:snapshot"] {
+        for wrong in [
+            "cache",
+            "cache:c",
+            "cache:/c:rx",
+            "a:/b:ro:x",
+            "../x:/c",
+            "x:/c:snapshot",
+        ] {
             assert!(volume(wrong).is_err(), "{wrong}");
         }
     }

@@ -33,10 +33,23 @@ pub(crate) async fn list(context: &Context) -> Result<ExitCode, Failure> {
         crate::runs::print_json(&hosts)?;
         return Ok(ExitCode::SUCCESS);
     }
-    anstream::println!("{:<32}{:<10}{:<13}{:>9}  {}", "HOST", "HEALTH", "POLICY", "PLACES", "REASON");
+    anstream::println!(
+        "{:<32}{:<10}{:<13}{:>9}  {}",
+        "HOST",
+        "HEALTH",
+        "POLICY",
+        "PLACES",
+        "REASON"
+    );
     for host in hosts {
         let places = format!("{}/{}", host.held, host.slots);
-        anstream::println!("{:<32}{:<10}{:<13}{places:>9}  {}", host.name, host.health, host.policy, host.reason);
+        anstream::println!(
+            "{:<32}{:<10}{:<13}{places:>9}  {}",
+            host.name,
+            host.health,
+            host.policy,
+            host.reason
+        );
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -51,7 +64,10 @@ pub(crate) async fn policy(context: &Context, options: HostArgs) -> Result<ExitC
     };
     let local = local::connect(context, Need::Records).await?;
     let body = serde_json::json!({ "policy": policy, "reason": options.reason });
-    let result = local.client().put_json(&format!("api/v1/hosts/{name}/policy"), &body).await;
+    let result = local
+        .client()
+        .put_json(&format!("api/v1/hosts/{name}/policy"), &body)
+        .await;
     local.stop().await;
     result?;
     context.say(format!("{name} is {policy}"));

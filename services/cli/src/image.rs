@@ -3,14 +3,13 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use regatta_daemon::builder::ExecutorRunner;
+use regatta_image::Progress;
 use regatta_image::archive::{Format, Import};
 use regatta_image::build::{BuildError, BuildOptions};
 use regatta_image::reference::Reference;
 use regatta_image::registry;
-use regatta_image::Progress;
 use regatta_model::Digest;
 use regatta_model::run::Pins;
 
@@ -49,19 +48,35 @@ pub(crate) async fn image(context: &Context, options: ImageArgs) -> Result<ExitC
                     "blobs": freed.blobs, "layers": freed.layers, "bytes": freed.bytes
                 }))?;
             } else {
-                anstream::println!("{} blobs and {} layers removed, {} freed", freed.blobs, freed.layers, bytes(freed.bytes));
+                anstream::println!(
+                    "{} blobs and {} layers removed, {} freed",
+                    freed.blobs,
+                    freed.layers,
+                    bytes(freed.bytes)
+                );
             }
             Ok(ExitCode::SUCCESS)
         }
-        ImageCommand::Pull { reference, plain_http } => {
+        ImageCommand::Pull {
+            reference,
+            plain_http,
+        } => {
             let reference = Reference::parse(&reference).map_err(Failure::wrong)?;
             let digest = pull(context, &reference, plain_http, &Bars::new(context)).await?;
             tell(context, &reference.familiar(), &digest)
         }
-        ImageCommand::Push { name, reference, plain_http } => push(context, &name, reference.as_deref(), plain_http).await,
+        ImageCommand::Push {
+            name,
+            reference,
+            plain_http,
+        } => push(context, &name, reference.as_deref(), plain_http).await,
         ImageCommand::Import { file, name } => import(context, &file, name).await,
         ImageCommand::Load { file } => load(context, &file).await,
-        ImageCommand::Save { names, output, format } => save(context, names, output, format).await,
+        ImageCommand::Save {
+            names,
+            output,
+            format,
+        } => save(context, names, output, format).await,
         ImageCommand::Build(options) => build_command(context, options).await,
         ImageCommand::Commit { run, cell, name } => {
             let digest = crate::exec::commit_kept(context, &run, cell, &name)?;
@@ -90,17 +105,38 @@ fn list(context: &Context) -> Result<ExitCode, Failure> {
         print_json(&images)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let width = images.iter().map(|image| image.name.len()).max().unwrap_or(0).max(4) + 2;
-    anstream::println!("{:width$}{:<16}{:<14}{:>12}", "NAME", "DIGEST", "PLATFORM", "SIZE");
+    let width = images
+        .iter()
+        .map(|image| image.name.len())
+        .max()
+        .unwrap_or(0)
+        .max(4)
+        + 2;
+    anstream::println!(
+        "{:width$}{:<16}{:<14}{:>12}",
+        "NAME",
+        "DIGEST",
+        "PLATFORM",
+        "SIZE"
+    );
     for image in images {
         let digest: String = image.digest.hex().chars().take(12).collect();
-        anstream::println!("{:width$}{digest:<16}{:<14}{:>12}", image.name, image.platform, bytes(image.size));
+        anstream::println!(
+            "{:width$}{digest:<16}{:<14}{:>12}",
+            image.name,
+            image.platform,
+            bytes(image.size)
+        );
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn registry_client(plain_http: bool) -> Result<registry::Client, Failure> {
-    registry::Client::new(registry::Options { plain_http, ..registry::Options::default() }).map_err(Failure::platform)
+    registry::Client::new(registry::Options {
+        plain_http,
+        ..registry::Options::default()
+    })
+    .map_err(Failure::platform)
 }
 
 /// Fetches an image from a registry, and names it.
@@ -111,15 +147,26 @@ pub(crate) async fn pull(
     progress: &dyn Progress,
 ) -> Result<Digest, Failure> {
     let store = context.images()?;
-    registry_client(plain_http)?.pull(&store, reference, progress).await.map_err(Failure::platform)
+    registry_client(plain_http)?
+        .pull(&store, reference, progress)
+        .await
+        .map_err(Failure::platform)
 }
 
-async fn push(context: &Context, name: &str, reference: Option<&str>, plain_http: bool) -> Result<ExitCode, Failure> {
+async fn push(
+    context: &Context,
+    name: &str,
+    reference: Option<&str>,
+    plain_http: bool,
+) -> Result<ExitCode, Failure> {
     let store = context.images()?;
     let digest = store.require(name).map_err(Failure::wrong)?;
     let reference = Reference::parse(reference.unwrap_or(name)).map_err(Failure::wrong)?;
     let client = registry_client(plain_http)?;
-    client.push(&store, &digest, &reference, &Bars::new(context)).await.map_err(Failure::platform)?;
+    client
+        .push(&store, &digest, &reference, &Bars::new(context))
+        .await
+        .map_err(Failure::platform)?;
     tell(context, &reference.familiar(), &digest)
 }
 
@@ -127,7 +174,10 @@ async fn push(context: &Context, name: &str, reference: Option<&str>, plain_http
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> regatta_image::Result<T> + Send + 'static,
 ) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work).await.map_err(Failure::platform)?.map_err(Failure::platform)
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(Failure::platform)?
+        .map_err(Failure::platform)
 }
 
 /// An archive from a file; `-` is standard input.
@@ -135,7 +185,8 @@ fn archive(file: &Path) -> Result<Box<dyn Read + Send>, Failure> {
     if file == Path::new("-") {
         return Ok(Box::new(std::io::stdin()));
     }
-    let opened = std::fs::File::open(file).map_err(|error| Failure::wrong(format!("{}: {error}", file.display())))?;
+    let opened = std::fs::File::open(file)
+        .map_err(|error| Failure::wrong(format!("{}: {error}", file.display())))?;
     Ok(Box::new(opened))
 }
 
@@ -167,7 +218,12 @@ async fn load(context: &Context, file: &Path) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn save(context: &Context, names: Vec<String>, output: PathBuf, format: ArchiveFormat) -> Result<ExitCode, Failure> {
+async fn save(
+    context: &Context,
+    names: Vec<String>,
+    output: PathBuf,
+    format: ArchiveFormat,
+) -> Result<ExitCode, Failure> {
     let store = context.images()?;
     let format = match format {
         ArchiveFormat::Oci => Format::Oci,
@@ -190,7 +246,14 @@ pub(crate) struct Building {
 
 impl Building {
     pub(crate) fn in_directory(directory: &Path) -> Self {
-        Self { directory: directory.to_owned(), file: None, tag: None, args: Vec::new(), target: None, cache: true }
+        Self {
+            directory: directory.to_owned(),
+            file: None,
+            tag: None,
+            args: Vec::new(),
+            target: None,
+            cache: true,
+        }
     }
 }
 
@@ -215,9 +278,15 @@ async fn build_command(context: &Context, options: BuildArgs) -> Result<ExitCode
 /// The Containerfile of a directory.
 fn containerfile(directory: &Path) -> Result<PathBuf, Failure> {
     let names = ["Containerfile", "Dockerfile"];
-    let found = names.iter().map(|name| directory.join(name)).find(|path| path.is_file());
+    let found = names
+        .iter()
+        .map(|name| directory.join(name))
+        .find(|path| path.is_file());
     found.ok_or_else(|| {
-        Failure::wrong(format!("{} has neither a Containerfile nor a Dockerfile; name one with --file", directory.display()))
+        Failure::wrong(format!(
+            "{} has neither a Containerfile nor a Dockerfile; name one with --file",
+            directory.display()
+        ))
     })
 }
 
@@ -228,20 +297,22 @@ pub(crate) async fn build(context: &Context, building: Building) -> Result<Diges
         None => containerfile(&building.directory)?,
     };
     let store = context.images()?;
-    let data = context.data().to_owned();
+    let holder = context.clone();
     let bars = Bars::new(context);
     let runtime = tokio::runtime::Handle::current();
     let work = move || -> Result<Digest, Failure> {
-        let (layout, link) = crate::exec::executor(&data)?;
-        let runner = ExecutorRunner::new(layout.clone(), Arc::new(link));
+        let (layout, link) = holder.executor()?;
+        let runner = ExecutorRunner::new(layout.clone(), link);
         let (pulled_into, pulling) = (store.clone(), &bars);
-        let mut options = BuildOptions::new(&file, &building.directory, &layout.root().join("cache"));
+        let mut options =
+            BuildOptions::new(&file, &building.directory, &layout.root().join("cache"));
         options.args = building.args.into_iter().collect();
         options.target = building.target;
         options.tags = building.tag.into_iter().collect();
         options.no_cache = !building.cache;
         options.pull = Some(Box::new(move |name| {
-            let reference = Reference::parse(name).map_err(|error| regatta_image::Error::Refused(error.to_string()))?;
+            let reference = Reference::parse(name)
+                .map_err(|error| regatta_image::Error::Refused(error.to_string()))?;
             let client = registry::Client::new(registry::Options::default())?;
             runtime.block_on(client.pull(&pulled_into, &reference, pulling))
         }));
@@ -250,7 +321,9 @@ pub(crate) async fn build(context: &Context, building: Building) -> Result<Diges
             BuildError::Image(_) => Failure::platform(error),
         })
     };
-    tokio::task::spawn_blocking(work).await.map_err(Failure::platform)?
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(Failure::platform)?
 }
 
 /// Repository names under which a server keeps what runs need.
@@ -259,20 +332,32 @@ const FILES: &str = "regatta/files";
 
 /// Brings what a run needs to the server's store.
 pub(crate) async fn bring(context: &Context, place: &Place, pins: &Pins) -> Result<(), Failure> {
-    let Place::Url(url) = place else { return Ok(()) };
-    let host = url.host_str().ok_or_else(|| Failure::wrong(format!("{url} names no host")))?;
+    let Place::Url(url) = place else {
+        return Ok(());
+    };
+    let host = url
+        .host_str()
+        .ok_or_else(|| Failure::wrong(format!("{url} names no host")))?;
     let port = url.port_or_known_default().unwrap_or(80);
     let store = context.images()?;
     let client = registry_client(url.scheme() == "http")?;
     let bars = Bars::new(context);
     for digest in pins.images.values() {
-        let reference = Reference::parse(&format!("{host}:{port}/{IMAGES}@{digest}")).map_err(Failure::platform)?;
-        client.push(&store, digest, &reference, &bars).await.map_err(Failure::platform)?;
+        let reference = Reference::parse(&format!("{host}:{port}/{IMAGES}@{digest}"))
+            .map_err(Failure::platform)?;
+        client
+            .push(&store, digest, &reference, &bars)
+            .await
+            .map_err(Failure::platform)?;
     }
     for digest in pins.files.values() {
-        let reference = Reference::parse(&format!("{host}:{port}/{FILES}")).map_err(Failure::platform)?;
+        let reference =
+            Reference::parse(&format!("{host}:{port}/{FILES}")).map_err(Failure::platform)?;
         let path = store.blob_path(digest);
-        client.push_blob(reference.repository(), &path, &bars).await.map_err(Failure::platform)?;
+        client
+            .push_blob(reference.repository(), &path, &bars)
+            .await
+            .map_err(Failure::platform)?;
     }
     Ok(())
 }

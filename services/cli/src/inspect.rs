@@ -25,17 +25,40 @@ struct CheckedAxis<'a> {
 pub(crate) fn check(context: &Context, options: &FileArgs) -> Result<ExitCode, Failure> {
     let source = crate::pin::read(context, &options.file)?;
     let matrix = &source.matrix;
-    let axes = matrix.axes().iter().map(|axis| CheckedAxis { name: &axis.name, values: &axis.values, ordered: axis.ordered });
-    let checked = Checked { name: matrix.name(), cells: matrix.cells().count(), axes: axes.collect() };
+    let axes = matrix.axes().iter().map(|axis| CheckedAxis {
+        name: &axis.name,
+        values: &axis.values,
+        ordered: axis.ordered,
+    });
+    let checked = Checked {
+        name: matrix.name(),
+        cells: matrix.cells().count(),
+        axes: axes.collect(),
+    };
     if context.global.json {
         crate::runs::print_json(&checked)?;
         return Ok(ExitCode::SUCCESS);
     }
-    anstream::println!("{}: {} cell{}", checked.name, checked.cells, if checked.cells == 1 { "" } else { "s" });
-    let width = checked.axes.iter().map(|axis| axis.name.len()).max().unwrap_or(0);
+    anstream::println!(
+        "{}: {} cell{}",
+        checked.name,
+        checked.cells,
+        if checked.cells == 1 { "" } else { "s" }
+    );
+    let width = checked
+        .axes
+        .iter()
+        .map(|axis| axis.name.len())
+        .max()
+        .unwrap_or(0);
     for axis in &checked.axes {
         let ordered = if axis.ordered { " (ordered)" } else { "" };
-        anstream::println!("  {:width$}  {} values{ordered}: {}", axis.name, axis.values.len(), values(axis.values));
+        anstream::println!(
+            "  {:width$}  {} values{ordered}: {}",
+            axis.name,
+            axis.values.len(),
+            values(axis.values)
+        );
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -44,7 +67,12 @@ pub(crate) fn check(context: &Context, options: &FileArgs) -> Result<ExitCode, F
 const VALUES_SHOWN: usize = 16;
 
 fn values(values: &[String]) -> String {
-    let mut text = values.iter().take(VALUES_SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    let mut text = values
+        .iter()
+        .take(VALUES_SHOWN)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(", ");
     if values.len() > VALUES_SHOWN {
         text.push_str(&format!(", ... {} more", values.len() - VALUES_SHOWN));
     }

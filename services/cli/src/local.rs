@@ -49,7 +49,10 @@ const OTHERS_START_WITHIN: Duration = Duration::from_secs(20);
 /// A client of the named server, or of this machine's own.
 pub(crate) async fn connect(context: &Context, need: Need) -> Result<Local, Failure> {
     match &context.global.server {
-        Some(url) => Ok(Local { client: Client::new(&Place::parse(url)?)?, own: None }),
+        Some(url) => Ok(Local {
+            client: Client::new(&Place::parse(url)?)?,
+            own: None,
+        }),
         None => start(context, need).await,
     }
 }
@@ -59,7 +62,11 @@ async fn start(context: &Context, need: Need) -> Result<Local, Failure> {
     make_private(data)?;
     let directory = data.join("server");
     make_private(&directory)?;
-    let lock = File::options().create(true).truncate(false).write(true).open(directory.join("lock"))?;
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(directory.join("lock"))?;
     let socket = socket(data);
     let deadline = tokio::time::Instant::now() + OTHERS_START_WITHIN;
     loop {
@@ -107,6 +114,12 @@ async fn own(context: &Context, need: Need, lock: File, socket: &Path) -> Result
     let agent = match need {
         Need::Records => None,
         Need::Attempts(slots) => {
+            // Started before the agent looks for one, and held by the whole process: an image that is built meanwhile uses
+            // the same, and does not take it away at its end.
+            let holder = context.clone();
+            tokio::task::spawn_blocking(move || holder.executor().map(drop))
+                .await
+                .map_err(Failure::platform)??;
             let agent = Agent::new(regatta_daemon::Options {
                 server: Address::Unix(socket.to_owned()),
                 name: regatta_daemon::facts::host_name(),
@@ -120,7 +133,14 @@ async fn own(context: &Context, need: Need, lock: File, socket: &Path) -> Result
             Some((shutdown.clone(), tokio::spawn(agent.run(shutdown))))
         }
     };
-    Ok(Local { client, own: Some(Own { server, agent, _lock: lock }) })
+    Ok(Local {
+        client,
+        own: Some(Own {
+            server,
+            agent,
+            _lock: lock,
+        }),
+    })
 }
 
 impl Local {
@@ -134,9 +154,14 @@ impl Local {
     }
 
     /// Does something that needs this machine's agent; fails when the agent does.
-    pub(crate) async fn doing<T>(&mut self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    pub(crate) async fn doing<T>(
+        &mut self,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
         let agent = self.own.as_mut().and_then(|own| own.agent.as_mut());
-        let Some((_, task)) = agent else { return work.await };
+        let Some((_, task)) = agent else {
+            return work.await;
+        };
         tokio::select! {
             result = work => result,
             ended = task => {
@@ -160,7 +185,9 @@ impl Local {
             shutdown.cancel();
             match task.await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::error!("this machine's agent ended with an error: {error}"),
+                Ok(Err(error)) => {
+                    tracing::error!("this machine's agent ended with an error: {error}")
+                }
                 Err(error) => tracing::error!("this machine's agent failed: {error}"),
             }
         }

@@ -47,7 +47,8 @@ fn main() -> ExitCode {
     };
     // An executor forks small processes, so it must run before this process has a second thread.
     if let Command::Executor(options) = &args.command {
-        return serve::executor(options, &args.global).unwrap_or_else(|failure| failure.report(&args.global));
+        return serve::executor(options, &args.global)
+            .unwrap_or_else(|failure| failure.report(&args.global));
     }
     let context = Context::new(args.global.clone());
     let runtime = match tokio::runtime::Builder::new_multi_thread()
@@ -57,7 +58,8 @@ fn main() -> ExitCode {
     {
         Ok(runtime) => runtime,
         Err(error) => {
-            return Failure::platform(format!("cannot start worker threads: {error}")).report(&args.global);
+            return Failure::platform(format!("cannot start worker threads: {error}"))
+                .report(&args.global);
         }
     };
     let result = runtime.block_on(dispatch(&context, args.command));
@@ -70,7 +72,9 @@ fn main() -> ExitCode {
 fn worker_threads(command: &Command) -> usize {
     match command {
         Command::Server(_) | Command::Agent(_) | Command::Run(_) | Command::Image(_) => {
-            std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(2, 16)
+            std::thread::available_parallelism()
+                .map_or(2, std::num::NonZero::get)
+                .clamp(2, 16)
         }
         _ => 1,
     }

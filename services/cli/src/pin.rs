@@ -33,22 +33,39 @@ pub(crate) fn read(context: &Context, path: &Path) -> Result<Source, Failure> {
     use std::io::Read as _;
     let mut bytes = Vec::new();
     let (file, directory) = if path == Path::new("-") {
-        std::io::stdin().lock().take(MATRIX_MOST + 1).read_to_end(&mut bytes)?;
+        std::io::stdin()
+            .lock()
+            .take(MATRIX_MOST + 1)
+            .read_to_end(&mut bytes)?;
         ("<stdin>".to_owned(), std::env::current_dir()?)
     } else {
         let wrong = |error: std::io::Error| Failure::wrong(format!("{}: {error}", path.display()));
         let file = std::fs::File::open(path).map_err(wrong)?;
-        file.take(MATRIX_MOST + 1).read_to_end(&mut bytes).map_err(wrong)?;
-        let directory = crate::context::absolute(path)?.parent().map(Path::to_owned).unwrap_or_default();
+        file.take(MATRIX_MOST + 1)
+            .read_to_end(&mut bytes)
+            .map_err(wrong)?;
+        let directory = crate::context::absolute(path)?
+            .parent()
+            .map(Path::to_owned)
+            .unwrap_or_default();
         (path.display().to_string(), directory)
     };
     if bytes.len() as u64 > MATRIX_MOST {
-        return Err(Failure::wrong(format!("{file}: longer than {MATRIX_MOST} bytes, which no matrix needs to be")));
+        return Err(Failure::wrong(format!(
+            "{file}: longer than {MATRIX_MOST} bytes, which no matrix needs to be"
+        )));
     }
-    let text = String::from_utf8(bytes).map_err(|error| Failure::wrong(format!("{file}: not UTF-8: {error}")))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|error| Failure::wrong(format!("{file}: not UTF-8: {error}")))?;
     let color = crate::color::Paint::for_stderr(context.global.color).is_on();
-    let matrix = Matrix::parse(&text, &file).map_err(|errors| Failure::wrong(errors.render(color)))?;
-    Ok(Source { text, file, directory, matrix })
+    let matrix =
+        Matrix::parse(&text, &file).map_err(|errors| Failure::wrong(errors.render(color)))?;
+    Ok(Source {
+        text,
+        file,
+        directory,
+        matrix,
+    })
 }
 
 /// Finds, builds or fetches every image, and packs every `files` source, into this machine's store. What only the
@@ -70,17 +87,29 @@ pub(crate) async fn pin(context: &Context, source: &Source, local: bool) -> Resu
 
 /// Whether an `image` names a path rather than an image: as in shells, it begins with `.` or `/`.
 fn is_path(name: &str) -> bool {
-    name.starts_with("./") || name.starts_with("../") || name.starts_with('/') || name == "." || name == ".."
+    name.starts_with("./")
+        || name.starts_with("../")
+        || name.starts_with('/')
+        || name == "."
+        || name == ".."
 }
 
-async fn image(context: &Context, source: &Source, name: &str, local: bool) -> Result<Option<Digest>, Failure> {
+async fn image(
+    context: &Context,
+    source: &Source,
+    name: &str,
+    local: bool,
+) -> Result<Option<Digest>, Failure> {
     if is_path(name) {
         let path = source.directory.join(name);
         let building = if path.is_dir() {
             Building::in_directory(&path)
         } else {
             let directory = path.parent().map(Path::to_owned).unwrap_or_default();
-            Building { file: Some(path), ..Building::in_directory(&directory) }
+            Building {
+                file: Some(path),
+                ..Building::in_directory(&directory)
+            }
         };
         return image::build(context, building).await.map(Some);
     }
@@ -91,9 +120,12 @@ async fn image(context: &Context, source: &Source, name: &str, local: bool) -> R
     if !local {
         return Ok(None);
     }
-    let reference = Reference::parse(name).map_err(|error| Failure::wrong(format!("{}: image: {error}", source.file)))?;
+    let reference = Reference::parse(name)
+        .map_err(|error| Failure::wrong(format!("{}: image: {error}", source.file)))?;
     context.say(format!("{name} is not on this machine: pulling it"));
-    image::pull(context, &reference, false, &Bars::new(context)).await.map(Some)
+    image::pull(context, &reference, false, &Bars::new(context))
+        .await
+        .map(Some)
 }
 
 /// Packs a file or directory into a tar in the store.
@@ -105,7 +137,13 @@ async fn files(context: &Context, source: &Source, from: &str) -> Result<Digest,
         let mut tar = tempfile::tempfile().map_err(|error| error.to_string())?;
         regatta_image::archive::pack(&path, &mut tar).map_err(|error| error.to_string())?;
         std::io::Seek::rewind(&mut tar).map_err(|error| error.to_string())?;
-        store.ingest(tar, None).map(|(digest, _)| digest).map_err(|error| error.to_string())
+        store
+            .ingest(tar, None)
+            .map(|(digest, _)| digest)
+            .map_err(|error| error.to_string())
     });
-    packed.await.map_err(Failure::platform)?.map_err(|error| Failure::wrong(format!("{shown}: {error}")))
+    packed
+        .await
+        .map_err(Failure::platform)?
+        .map_err(|error| Failure::wrong(format!("{shown}: {error}")))
 }

@@ -22,7 +22,9 @@ pub(crate) async fn run(context: &Context, options: RunArgs) -> Result<ExitCode,
     let slots = options.jobs.unwrap_or_else(processors);
     let mut local = local::connect(context, Need::Attempts(slots)).await?;
     let (client, shares) = (local.client().clone(), local.shares_data(context));
-    let result = local.doing(submit_and_watch(context, &client, shares, &source, &files)).await;
+    let result = local
+        .doing(submit_and_watch(context, &client, shares, &source, &files))
+        .await;
     local.stop().await;
     result
 }
@@ -51,7 +53,10 @@ pub(crate) async fn submit(context: &Context, options: SubmitArgs) -> Result<Exi
 
 /// As many attempts at once as there are processors.
 pub(crate) fn processors() -> u32 {
-    std::thread::available_parallelism().ok().and_then(|n| u32::try_from(n.get()).ok()).unwrap_or(1)
+    std::thread::available_parallelism()
+        .ok()
+        .and_then(|n| u32::try_from(n.get()).ok())
+        .unwrap_or(1)
 }
 
 /// The same matrix over the values that `--only` names.
@@ -62,9 +67,15 @@ fn narrowed(mut source: Source, only: &[String]) -> Result<Source, Failure> {
     let mut wanted = Vec::new();
     for text in only {
         let (axis, values) = crate::context::key_value("only", text)?;
-        wanted.push((axis.to_owned(), values.split(',').map(str::to_owned).collect::<Vec<_>>()));
+        wanted.push((
+            axis.to_owned(),
+            values.split(',').map(str::to_owned).collect::<Vec<_>>(),
+        ));
     }
-    source.matrix = source.matrix.only(&wanted).map_err(|errors| Failure::wrong(errors.render(false)))?;
+    source.matrix = source
+        .matrix
+        .only(&wanted)
+        .map_err(|errors| Failure::wrong(errors.render(false)))?;
     source.text = source.matrix.to_json().to_string();
     Ok(source)
 }
@@ -93,7 +104,11 @@ pub(crate) async fn hand_in(
     if !shares_data {
         image::bring(context, client.place(), &pins).await?;
     }
-    let submission = Submission { matrix: source.text.clone(), file: source.file.clone(), pins };
+    let submission = Submission {
+        matrix: source.text.clone(),
+        file: source.file.clone(),
+        pins,
+    };
     let key = uuid::Uuid::new_v4().to_string();
     // A lost answer is asked for again: the key makes the second submission the first one.
     match client.submit(&submission, &key).await {
@@ -107,7 +122,9 @@ fn report_files(options: &[String]) -> Result<Vec<(Format, PathBuf)>, Failure> {
     let parse = |text: &String| {
         let (format, path) = crate::context::key_value("report", text)?;
         let format = <Format as clap::ValueEnum>::from_str(format, true).map_err(|_| {
-            Failure::wrong(format!("--report {text}: expected text, json, junit, markdown, html or csv before the ="))
+            Failure::wrong(format!(
+                "--report {text}: expected text, json, junit, markdown, html or csv before the ="
+            ))
         })?;
         Ok((format, PathBuf::from(path)))
     };
@@ -124,8 +141,12 @@ pub(crate) async fn finish(
 ) -> Result<ExitCode, Failure> {
     let report = client.report(run).await?;
     for (format, path) in files {
-        std::fs::write(path, render(&report, *format, Look::plain()))
-            .map_err(|error| Failure::platform(format!("cannot write the report to {}: {error}", path.display())))?;
+        std::fs::write(path, render(&report, *format, Look::plain())).map_err(|error| {
+            Failure::platform(format!(
+                "cannot write the report to {}: {error}",
+                path.display()
+            ))
+        })?;
     }
     show(context, &report);
     Ok(match watched {
@@ -136,14 +157,31 @@ pub(crate) async fn finish(
 
 /// Prints a report on standard output, as the terminal allows.
 pub(crate) fn show(context: &Context, report: &Report) {
-    let format = if context.global.json { Format::Json } else { Format::Text };
+    let format = if context.global.json {
+        Format::Json
+    } else {
+        Format::Text
+    };
     let width = terminal_width();
-    anstream::print!("{}", render(report, format, Look { paint: context.paint(), width }));
+    anstream::print!(
+        "{}",
+        render(
+            report,
+            format,
+            Look {
+                paint: context.paint(),
+                width
+            }
+        )
+    );
 }
 
 /// Columns of standard output's terminal; of a pipe, enough for most grids.
 pub(crate) fn terminal_width() -> usize {
-    match std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()) {
+    match std::env::var("COLUMNS")
+        .ok()
+        .and_then(|columns| columns.parse().ok())
+    {
         Some(columns) => columns,
         None => terminal_size::terminal_size().map_or(120, |(width, _)| usize::from(width.0)),
     }

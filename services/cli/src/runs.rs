@@ -31,7 +31,9 @@ pub(crate) async fn resolve(client: &Client, run: &str) -> Result<String, Failur
         return Ok(run.to_owned());
     }
     let runs: Vec<RunSummary> = client.get("api/v1/runs?limit=1").await?;
-    let newest = runs.first().ok_or_else(|| Failure::wrong("there is no run yet: `regatta run FILE` makes one"))?;
+    let newest = runs
+        .first()
+        .ok_or_else(|| Failure::wrong("there is no run yet: `regatta run FILE` makes one"))?;
     Ok(newest.run.to_string())
 }
 
@@ -47,7 +49,15 @@ pub(crate) async fn list(context: &Context) -> Result<ExitCode, Failure> {
         context.say("no runs yet: `regatta run FILE` makes one");
         return Ok(ExitCode::SUCCESS);
     }
-    anstream::println!("{:<38}{:<24}{:<11}{:>12}{:>9}  {}", "RUN", "NAME", "STATE", "CELLS", "FAILING", "SUBMITTED");
+    anstream::println!(
+        "{:<38}{:<24}{:<11}{:>12}{:>9}  {}",
+        "RUN",
+        "NAME",
+        "STATE",
+        "CELLS",
+        "FAILING",
+        "SUBMITTED"
+    );
     for run in runs {
         let cells = format!("{}/{}", run.progress.settled, run.progress.cells);
         anstream::println!(
@@ -65,7 +75,8 @@ pub(crate) async fn list(context: &Context) -> Result<ExitCode, Failure> {
 /// A moment as RFC 3339 has it, in UTC, to the second.
 fn moment(ms: u64) -> String {
     let seconds = i64::try_from(ms / 1000).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_second(seconds).map_or_else(|_| "?".to_owned(), |moment| moment.to_string())
+    jiff::Timestamp::from_second(seconds)
+        .map_or_else(|_| "?".to_owned(), |moment| moment.to_string())
 }
 
 pub(crate) async fn status(context: &Context, run: &str) -> Result<ExitCode, Failure> {
@@ -86,8 +97,17 @@ pub(crate) async fn status(context: &Context, run: &str) -> Result<ExitCode, Fai
         let took = Duration::from_millis(ended.saturating_sub(run.submitted_ms));
         anstream::println!("took       {}", seconds(took.as_secs_f64()));
     }
-    anstream::println!("cells      {} settled of {}, {} failing", progress.settled, progress.cells, progress.failing);
-    anstream::println!("attempts   {} running, {} ended", progress.running, progress.attempts);
+    anstream::println!(
+        "cells      {} settled of {}, {} failing",
+        progress.settled,
+        progress.cells,
+        progress.failing
+    );
+    anstream::println!(
+        "attempts   {} running, {} ended",
+        progress.running,
+        progress.attempts
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -107,7 +127,10 @@ pub(crate) async fn watch(context: &Context, run: &str) -> Result<ExitCode, Fail
 pub(crate) async fn cancel(context: &Context, run: &str) -> Result<ExitCode, Failure> {
     let local = local::connect(context, Need::Records).await?;
     let id = resolve(local.client(), run).await?;
-    let result = local.client().post(&format!("api/v1/runs/{id}/cancel")).await;
+    let result = local
+        .client()
+        .post(&format!("api/v1/runs/{id}/cancel"))
+        .await;
     local.stop().await;
     result?;
     context.say(format!("run {id} is cancelled"));
@@ -119,7 +142,9 @@ pub(crate) async fn rerun(context: &Context, options: &RerunArgs) -> Result<Exit
     let client = &local.client().clone();
     let work = async {
         let id = resolve(client, &options.run).await?;
-        let body = client.post(&format!("api/v1/runs/{id}/rerun?failed={}", options.failed)).await?;
+        let body = client
+            .post(&format!("api/v1/runs/{id}/rerun?failed={}", options.failed))
+            .await?;
         let run: RunSummary = serde_json::from_slice(&body).map_err(Failure::platform)?;
         if context.global.server.is_some() {
             anstream::println!("{}", run.run);
@@ -143,12 +168,22 @@ pub(crate) async fn report(context: &Context, options: &ReportArgs) -> Result<Ex
     .await;
     local.stop().await;
     let report = result?;
-    let format = if context.global.json { Format::Json } else { options.format };
+    let format = if context.global.json {
+        Format::Json
+    } else {
+        options.format
+    };
     match &options.output {
-        Some(path) => std::fs::write(path, render(&report, format, Look::plain()))
-            .map_err(|error| Failure::platform(format!("cannot write {}: {error}", path.display())))?,
+        Some(path) => {
+            std::fs::write(path, render(&report, format, Look::plain())).map_err(|error| {
+                Failure::platform(format!("cannot write {}: {error}", path.display()))
+            })?
+        }
         None => {
-            let look = Look { paint: context.paint(), width: terminal_width() };
+            let look = Look {
+                paint: context.paint(),
+                width: terminal_width(),
+            };
             anstream::print!("{}", render(&report, format, look));
         }
     }
@@ -170,16 +205,25 @@ pub(crate) async fn logs(context: &Context, options: &LogsArgs) -> Result<ExitCo
                 None => last_attempt(client, &id, options.cell).await?,
             };
             if let Some(attempt) = attempt {
-                let path = format!("api/v1/runs/{id}/cells/{}/attempts/{attempt}/log", options.cell);
+                let path = format!(
+                    "api/v1/runs/{id}/cells/{}/attempts/{attempt}/log",
+                    options.cell
+                );
                 match client.bytes(&path).await {
                     Err(_) if options.follow => {}
                     result => return result,
                 }
             } else if !options.follow {
-                return Err(Failure::wrong(format!("no attempt of cell {} of run {id} has ended; --follow waits for one", options.cell)));
+                return Err(Failure::wrong(format!(
+                    "no attempt of cell {} of run {id} has ended; --follow waits for one",
+                    options.cell
+                )));
             }
             if client.run(&id).await?.state.is_over() {
-                return Err(Failure::wrong(format!("run {id} is over, and cell {} has no such attempt", options.cell)));
+                return Err(Failure::wrong(format!(
+                    "run {id} is over, and cell {} has no such attempt",
+                    options.cell
+                )));
             }
             tokio::time::sleep(FOLLOW_EVERY).await;
         }
@@ -192,23 +236,38 @@ pub(crate) async fn logs(context: &Context, options: &LogsArgs) -> Result<ExitCo
 }
 
 async fn last_attempt(client: &Client, run: &str, cell: u64) -> Result<Option<u32>, Failure> {
-    let cell: regatta_model::report::CellReport = client.get(&format!("api/v1/runs/{run}/cells/{cell}")).await?;
+    let cell: regatta_model::report::CellReport = client
+        .get(&format!("api/v1/runs/{run}/cells/{cell}"))
+        .await?;
     Ok(cell.attempts.last().map(|attempt| attempt.attempt))
 }
 
-pub(crate) async fn artifacts(context: &Context, options: &ArtifactsArgs) -> Result<ExitCode, Failure> {
+pub(crate) async fn artifacts(
+    context: &Context,
+    options: &ArtifactsArgs,
+) -> Result<ExitCode, Failure> {
     let local = local::connect(context, Need::Records).await?;
     let result = fetch_artifacts(context, local.client(), options).await;
     local.stop().await;
     result
 }
 
-async fn fetch_artifacts(context: &Context, client: &Client, options: &ArtifactsArgs) -> Result<ExitCode, Failure> {
+async fn fetch_artifacts(
+    context: &Context,
+    client: &Client,
+    options: &ArtifactsArgs,
+) -> Result<ExitCode, Failure> {
     let id = resolve(client, &options.run).await?;
     let Some(attempt) = last_attempt(client, &id, options.cell).await? else {
-        return Err(Failure::wrong(format!("no attempt of cell {} of run {id} has ended", options.cell)));
+        return Err(Failure::wrong(format!(
+            "no attempt of cell {} of run {id} has ended",
+            options.cell
+        )));
     };
-    let base = format!("api/v1/runs/{id}/cells/{}/attempts/{attempt}/artifacts", options.cell);
+    let base = format!(
+        "api/v1/runs/{id}/cells/{}/attempts/{attempt}/artifacts",
+        options.cell
+    );
     let artifacts: Vec<Artifact> = client.get(&base).await?;
     let Some(output) = &options.output else {
         if context.global.json {
@@ -225,7 +284,12 @@ async fn fetch_artifacts(context: &Context, client: &Client, options: &Artifacts
         if let Some(parent) = target.parent() {
             std::fs::create_dir_all(parent)?;
         }
-        std::fs::write(&target, client.bytes(&format!("{base}/{}", path_segments(&artifact.path))).await?)?;
+        std::fs::write(
+            &target,
+            client
+                .bytes(&format!("{base}/{}", path_segments(&artifact.path)))
+                .await?,
+        )?;
         context.say(target.display());
     }
     Ok(ExitCode::SUCCESS)
@@ -234,8 +298,14 @@ async fn fetch_artifacts(context: &Context, client: &Client, options: &Artifacts
 /// A path below a directory; one that would leave it is refused, whoever names it.
 fn below(directory: &Path, path: &str) -> Result<PathBuf, Failure> {
     let inner = Path::new(path);
-    if path.is_empty() || !inner.components().all(|part| matches!(part, Component::Normal(_))) {
-        return Err(Failure::platform(format!("the server names an artifact {path:?}, which would leave the directory")));
+    if path.is_empty()
+        || !inner
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)))
+    {
+        return Err(Failure::platform(format!(
+            "the server names an artifact {path:?}, which would leave the directory"
+        )));
     }
     Ok(directory.join(inner))
 }
@@ -245,7 +315,9 @@ fn path_segments(path: &str) -> String {
     let encode = |part: &str| -> String {
         part.bytes()
             .map(|byte| match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                    char::from(byte).to_string()
+                }
                 byte => format!("%{byte:02X}"),
             })
             .collect()
@@ -262,7 +334,10 @@ mod tests {
         for path in ["", "/etc/passwd", "../x", "a/../../x", "."] {
             assert!(below(Path::new("out"), path).is_err(), "{path}");
         }
-        assert_eq!(below(Path::new("out"), "a/b.log").unwrap(), Path::new("out/a/b.log"));
+        assert_eq!(
+            below(Path::new("out"), "a/b.log").unwrap(),
+            Path::new("out/a/b.log")
+        );
         assert_eq!(path_segments("a b/ü?.log"), "a%20b/%C3%BC%3F.log");
     }
 }

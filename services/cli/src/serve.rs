@@ -29,12 +29,22 @@ pub(crate) async fn server(context: &Context, options: ServerArgs) -> Result<Exi
     make_private(data)?;
     let directory = data.join("server");
     make_private(&directory)?;
-    let lock = std::fs::File::options().create(true).truncate(false).write(true).open(directory.join("lock"))?;
+    let lock = std::fs::File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(directory.join("lock"))?;
     lock.try_lock().map_err(|_| {
-        Failure::wrong(format!("another process serves {}: end it, or name another directory with --data", data.display()))
+        Failure::wrong(format!(
+            "another process serves {}: end it, or name another directory with --data",
+            data.display()
+        ))
     })?;
     let address = options.listen.parse().map_err(|_| {
-        Failure::wrong(format!("--listen {}: expected an address and a port, like 127.0.0.1:7470 or [::1]:7470", options.listen))
+        Failure::wrong(format!(
+            "--listen {}: expected an address and a port, like 127.0.0.1:7470 or [::1]:7470",
+            options.listen
+        ))
     })?;
     let mut start = regatta_server::Options::local(data, Listen::Tcp(address));
     start.insecure = options.insecure;
@@ -93,7 +103,9 @@ pub(crate) async fn agent(context: &Context, options: AgentArgs) -> Result<ExitC
             task.await
         }
     };
-    result.map_err(Failure::platform)?.map_err(Failure::platform)?;
+    result
+        .map_err(Failure::platform)?
+        .map_err(Failure::platform)?;
     Ok(ExitCode::SUCCESS)
 }
 

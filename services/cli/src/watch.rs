@@ -24,14 +24,23 @@ pub(crate) enum Watched {
 const RETRIES: u32 = 120;
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
-pub(crate) async fn watch(context: &Context, client: &Client, run: &str) -> Result<Watched, Failure> {
+pub(crate) async fn watch(
+    context: &Context,
+    client: &Client,
+    run: &str,
+) -> Result<Watched, Failure> {
     let mut line = RunLine::new(context);
     let result = follow(context, client, run, &mut line).await;
     line.finish();
     result
 }
 
-async fn follow(context: &Context, client: &Client, run: &str, line: &mut RunLine) -> Result<Watched, Failure> {
+async fn follow(
+    context: &Context,
+    client: &Client,
+    run: &str,
+    line: &mut RunLine,
+) -> Result<Watched, Failure> {
     let mut interrupts = Interrupts::new()?;
     let mut interrupted = false;
     let mut last = None;
@@ -68,7 +77,11 @@ async fn follow(context: &Context, client: &Client, run: &str, line: &mut RunLin
                     retries = 0;
                     last = Some(id);
                     if show(line, &event) {
-                        return Ok(if interrupted { Watched::Interrupted } else { Watched::Over });
+                        return Ok(if interrupted {
+                            Watched::Interrupted
+                        } else {
+                            Watched::Over
+                        });
                     }
                 }
                 // The stream ended or broke: ask for the rest.
@@ -76,7 +89,9 @@ async fn follow(context: &Context, client: &Client, run: &str, line: &mut RunLin
             }
         }
         if retries >= RETRIES {
-            return Err(Failure::platform(format!("the server keeps ending its stream of events of run {run}")));
+            return Err(Failure::platform(format!(
+                "the server keeps ending its stream of events of run {run}"
+            )));
         }
         retries += 1;
         tokio::time::sleep(RETRY_AFTER.min(Duration::from_millis(50) * retries)).await;
@@ -105,7 +120,10 @@ struct Interrupts {
 
 impl Interrupts {
     fn new() -> Result<Self, Failure> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
     }
 
     async fn next(&mut self) {

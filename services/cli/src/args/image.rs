@@ -59,7 +59,11 @@ pub(crate) enum ImageCommand {
     /// Build an image from a Containerfile
     Build(BuildArgs),
     /// Make an image of the layer that a cell kept (`keep: on-failure`)
-    Commit { run: String, cell: u64, name: String },
+    Commit {
+        run: String,
+        cell: u64,
+        name: String,
+    },
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,23 +9,53 @@ pub(super) fn render(report: &Report) -> String {
     let mut heads: Vec<String> = vec!["cell".into()];
     heads.extend(report.axes.iter().map(|axis| axis.name.clone()));
     heads.extend(
-        ["verdict", "passed", "failed", "skipped", "failing", "attempt", "host", "outcome", "exit_code", "signal", "blame", "seconds"]
-            .map(str::to_owned),
+        [
+            "verdict",
+            "passed",
+            "failed",
+            "skipped",
+            "failing",
+            "attempt",
+            "host",
+            "outcome",
+            "exit_code",
+            "signal",
+            "blame",
+            "seconds",
+        ]
+        .map(str::to_owned),
     );
     line(&mut out, &heads);
     for cell in &report.cells {
         let mut fixed: Vec<String> = vec![cell.cell.to_string()];
-        fixed.extend(report.axes.iter().map(|axis| cell.axes.get(&axis.name).cloned().unwrap_or_default()));
+        fixed.extend(
+            report
+                .axes
+                .iter()
+                .map(|axis| cell.axes.get(&axis.name).cloned().unwrap_or_default()),
+        );
         fixed.push(Mark::of(cell).word().to_owned());
-        fixed.extend([cell.cases.passed, cell.cases.failed, cell.cases.skipped].map(|n| n.to_string()));
+        fixed.extend(
+            [cell.cases.passed, cell.cases.failed, cell.cases.skipped].map(|n| n.to_string()),
+        );
         fixed.push(cell.failing.join(" "));
         for attempt in &cell.attempts {
             let mut fields = fixed.clone();
             fields.push(attempt.attempt.to_string());
             fields.push(attempt.host.clone());
             fields.push(attempt.outcome.clone());
-            fields.push(attempt.exit_code.map(|code| code.to_string()).unwrap_or_default());
-            fields.push(attempt.signal.map(|signal| signal.to_string()).unwrap_or_default());
+            fields.push(
+                attempt
+                    .exit_code
+                    .map(|code| code.to_string())
+                    .unwrap_or_default(),
+            );
+            fields.push(
+                attempt
+                    .signal
+                    .map(|signal| signal.to_string())
+                    .unwrap_or_default(),
+            );
             fields.push(attempt.blame.clone().unwrap_or_default());
             fields.push(format!("{:.3}", attempt.seconds));
             line(&mut out, &fields);
@@ -42,8 +72,16 @@ fn line(out: &mut String, fields: &[String]) {
 
 /// Quotes where RFC 4180 asks for it; what a spreadsheet would take for a formula gets a `'` before it (OWASP, "CSV injection").
 fn quoted(field: &str) -> String {
-    let field = if field.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{field}") } else { field.to_owned() };
-    if field.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", field.replace('"', "\"\"")) } else { field }
+    let field = if field.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        format!("'{field}")
+    } else {
+        field.to_owned()
+    };
+    if field.contains(['"', ',', '\n', '\r']) {
+        format!("\"{}\"", field.replace('"', "\"\""))
+    } else {
+        field
+    }
 }
 
 #[cfg(test)]

@@ -30,12 +30,19 @@ impl<'a> Grid<'a> {
             [] | [_] => None,
             [.., last] => Some(compared.filter(|axis| names.contains(axis)).unwrap_or(last)),
         };
-        let down: Vec<&str> = names.iter().copied().filter(|name| Some(*name) != across).collect();
+        let down: Vec<&str> = names
+            .iter()
+            .copied()
+            .filter(|name| Some(*name) != across)
+            .collect();
         // Values come in the matrix's order; those that only `include` brought come after.
         let mut columns: Vec<&str> = Vec::new();
         if let Some(across) = across {
             let axis = report.axes.iter().find(|axis| axis.name == across);
-            columns.extend(axis.iter().flat_map(|axis| axis.values.iter().map(String::as_str)));
+            columns.extend(
+                axis.iter()
+                    .flat_map(|axis| axis.values.iter().map(String::as_str)),
+            );
             for value in report.cells.iter().filter_map(|cell| cell.axes.get(across)) {
                 if !columns.contains(&value.as_str()) {
                     columns.push(value);
@@ -43,12 +50,19 @@ impl<'a> Grid<'a> {
             }
             // A report of a large run leaves passing cells out; so columns without any cell go too.
             columns.retain(|value| {
-                report.cells.iter().any(|cell| cell.axes.get(across).is_some_and(|v| v == value))
+                report
+                    .cells
+                    .iter()
+                    .any(|cell| cell.axes.get(across).is_some_and(|v| v == value))
             });
         } else {
             columns.push("");
         }
-        let place: BTreeMap<&str, usize> = columns.iter().enumerate().map(|(i, value)| (*value, i)).collect();
+        let place: BTreeMap<&str, usize> = columns
+            .iter()
+            .enumerate()
+            .map(|(i, value)| (*value, i))
+            .collect();
         let mut row_of: BTreeMap<Vec<&str>, usize> = BTreeMap::new();
         let mut rows: Vec<(Vec<&str>, Vec<Option<&CellReport>>)> = Vec::new();
         for cell in &report.cells {
@@ -59,7 +73,9 @@ impl<'a> Grid<'a> {
                 rows.len() - 1
             });
             let column = across.map_or(Some(0), |across| place.get(value(across)).copied());
-            let slot = rows.get_mut(row).and_then(|(_, cells)| cells.get_mut(column?));
+            let slot = rows
+                .get_mut(row)
+                .and_then(|(_, cells)| cells.get_mut(column?));
             if let Some(slot) = slot {
                 *slot = Some(cell);
             }
@@ -67,7 +83,10 @@ impl<'a> Grid<'a> {
         let more = rows.len().saturating_sub(ROWS_MOST);
         if more > 0 {
             let plain = |row: &(Vec<&str>, Vec<Option<&CellReport>>)| {
-                row.1.iter().flatten().all(|cell| super::Mark::of(cell) == super::Mark::Passed)
+                row.1
+                    .iter()
+                    .flatten()
+                    .all(|cell| super::Mark::of(cell) == super::Mark::Passed)
             };
             let mut left = more;
             rows.retain(|row| {
@@ -77,7 +96,13 @@ impl<'a> Grid<'a> {
             });
             rows.truncate(ROWS_MOST);
         }
-        Self { down, across, columns, rows, more }
+        Self {
+            down,
+            across,
+            columns,
+            rows,
+            more,
+        }
     }
 }
 
@@ -106,7 +131,11 @@ mod tests {
         let passing = report.cells[0].clone();
         report.cells = (0..200)
             .map(|n| {
-                let mut cell = if n == 150 { failing.clone() } else { passing.clone() };
+                let mut cell = if n == 150 {
+                    failing.clone()
+                } else {
+                    passing.clone()
+                };
                 cell.axes = BTreeMap::from([("python".into(), format!("3.{n}"))]);
                 cell
             })

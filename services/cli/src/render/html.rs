@@ -34,7 +34,7 @@ pub(super) fn render(report: &Report) -> String {
         sentence = escaped(&report.sentence),
     );
     table(report, &mut out);
-    drop(writeln!(
+    let _ = writeln!(
         out,
         "<p>{} cells, {} attempts, {} reruns, {} host faults, {}; run {}</p>",
         report.counts.cells,
@@ -43,21 +43,25 @@ pub(super) fn render(report: &Report) -> String {
         report.counts.host_faults,
         seconds(report.seconds),
         escaped(&report.run)
-    ));
+    );
     if !report.findings.is_empty() {
         out.push_str("<h2>Findings</h2>\n");
     }
     for finding in &report.findings {
-        drop(writeln!(out, "<p>{}</p>", escaped(&finding.text)));
+        let _ = writeln!(out, "<p>{}</p>", escaped(&finding.text));
         if finding.cases.len() > 1 {
-            drop(write!(out, "<details><summary>{} cases</summary><ul>", finding.cases.len()));
+            let _ = write!(
+                out,
+                "<details><summary>{} cases</summary><ul>",
+                finding.cases.len()
+            );
             for case in &finding.cases {
-                drop(write!(out, "<li>{}</li>", escaped(case)));
+                let _ = write!(out, "<li>{}</li>", escaped(case));
             }
             out.push_str("</ul></details>\n");
         }
         if !finding.excerpt.is_empty() {
-            drop(writeln!(out, "<pre>{}</pre>", escaped(&finding.excerpt)));
+            let _ = writeln!(out, "<pre>{}</pre>", escaped(&finding.excerpt));
         }
     }
     out.push_str("</html>\n");
@@ -67,27 +71,31 @@ pub(super) fn render(report: &Report) -> String {
 fn table(report: &Report, out: &mut String) {
     let grid = Grid::of(report);
     out.push_str("<div class=\"scroll\"><table>\n<tr>");
-    let last = if grid.across.is_some() { grid.columns.clone() } else { vec!["verdict"] };
+    let last = if grid.across.is_some() {
+        grid.columns.clone()
+    } else {
+        vec!["verdict"]
+    };
     for head in grid.down.iter().chain(&last) {
-        drop(write!(out, "<th scope=\"col\">{}</th>", escaped(head)));
+        let _ = write!(out, "<th scope=\"col\">{}</th>", escaped(head));
     }
     out.push_str("</tr>\n");
     for (values, cells) in &grid.rows {
         out.push_str("<tr>");
         for value in values {
-            drop(write!(out, "<th scope=\"row\">{}</th>", escaped(value)));
+            let _ = write!(out, "<th scope=\"row\">{}</th>", escaped(value));
         }
         for cell in cells {
             match cell {
                 None => out.push_str("<td></td>"),
                 Some(cell) => {
                     let mark = Mark::of(cell);
-                    drop(write!(
+                    let _ = write!(
                         out,
                         "<td class=\"{word}\" title=\"{title}\">{word}</td>",
                         word = mark.word(),
                         title = escaped(&format!("{}: {}", axes_text(cell), cases_text(cell)))
-                    ));
+                    );
                 }
             }
         }
@@ -95,6 +103,6 @@ fn table(report: &Report, out: &mut String) {
     }
     out.push_str("</table></div>\n");
     if grid.more > 0 {
-        drop(writeln!(out, "<p>... and {} more rows</p>", grid.more));
+        let _ = writeln!(out, "<p>... and {} more rows</p>", grid.more);
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn render(report: &Report) -> String {
         counts.unresolved,
         report.seconds
     );
-    drop(write!(out, "<testsuites {head}>\n  <testsuite {head}>\n"));
+    let _ = write!(out, "<testsuites {head}>\n  <testsuite {head}>\n");
     for cell in &report.cells {
         case(report, cell, &mut out);
     }
@@ -28,30 +28,42 @@ pub(super) fn render(report: &Report) -> String {
 
 fn case(report: &Report, cell: &CellReport, out: &mut String) {
     let seconds: f64 = cell.attempts.iter().map(|attempt| attempt.seconds).sum();
-    drop(write!(
+    let _ = write!(
         out,
         "    <testcase classname=\"{}\" name=\"{}\" time=\"{seconds:.3}\"",
         escaped(&report.name),
         escaped(&axes_text(cell)),
-    ));
+    );
     let body = match cell.verdict {
         Verdict::Passed => None,
-        Verdict::Flaky => Some(format!("<system-out>flaky: {}</system-out>", escaped(&cell.flaky.join(", ")))),
-        Verdict::Failed if cell.allowed_failure => {
-            Some(format!("<skipped message=\"allowed to fail: {}\"/>", escaped(&cases_text(cell))))
-        }
+        Verdict::Flaky => Some(format!(
+            "<system-out>flaky: {}</system-out>",
+            escaped(&cell.flaky.join(", "))
+        )),
+        Verdict::Failed if cell.allowed_failure => Some(format!(
+            "<skipped message=\"allowed to fail: {}\"/>",
+            escaped(&cases_text(cell))
+        )),
         Verdict::Failed => Some(format!(
             "<failure message=\"{}\">{}</failure>",
             escaped(&cases_text(cell)),
             escaped(&cell.failing.join("\n"))
         )),
         Verdict::Unresolved => {
-            let detail = cell.attempts.last().map_or("no attempt ended", |attempt| attempt.detail.as_str());
-            Some(format!("<error message=\"unresolved\">{}</error>", escaped(detail)))
+            let detail = cell
+                .attempts
+                .last()
+                .map_or("no attempt ended", |attempt| attempt.detail.as_str());
+            Some(format!(
+                "<error message=\"unresolved\">{}</error>",
+                escaped(detail)
+            ))
         }
     };
     match body {
         None => out.push_str("/>\n"),
-        Some(body) => drop(writeln!(out, ">\n      {body}\n    </testcase>")),
+        Some(body) => {
+            let _ = writeln!(out, ">\n      {body}\n    </testcase>");
+        }
     }
 }

@@ -16,40 +16,61 @@ pub(super) fn render(report: &Report) -> String {
     let mut out = format!("### {}: {}\n\n", text(&report.name), text(&report.sentence));
     let grid = Grid::of(report);
     if grid.across.is_some() {
-        let heads = grid.down.iter().chain(&grid.columns).map(|head| format!(" {} |", text(head)));
-        drop(writeln!(out, "|{}", heads.collect::<String>()));
-        drop(writeln!(out, "|{}", " --- |".repeat(grid.down.len() + grid.columns.len())));
+        let heads = grid
+            .down
+            .iter()
+            .chain(&grid.columns)
+            .map(|head| format!(" {} |", text(head)));
+        let _ = writeln!(out, "|{}", heads.collect::<String>());
+        let _ = writeln!(
+            out,
+            "|{}",
+            " --- |".repeat(grid.down.len() + grid.columns.len())
+        );
         for (values, cells) in &grid.rows {
-            let mut line: String = values.iter().map(|value| format!(" **{}** |", text(value))).collect();
+            let mut line: String = values
+                .iter()
+                .map(|value| format!(" **{}** |", text(value)))
+                .collect();
             for cell in cells {
-                drop(write!(line, " {} |", cell.map_or("", |cell| Mark::of(cell).word())));
+                let _ = write!(line, " {} |", cell.map_or("", |cell| Mark::of(cell).word()));
             }
-            drop(writeln!(out, "|{line}"));
+            let _ = writeln!(out, "|{line}");
         }
     } else {
         out.push_str("| cell | verdict | cases |\n| --- | --- | --- |\n");
         for cell in grid.rows.iter().flat_map(|row| row.1.iter().flatten()) {
-            drop(writeln!(out, "| {} | {} | {} |", text(&axes_text(cell)), Mark::of(cell).word(), cases_text(cell)));
+            let _ = writeln!(
+                out,
+                "| {} | {} | {} |",
+                text(&axes_text(cell)),
+                Mark::of(cell).word(),
+                cases_text(cell)
+            );
         }
     }
     if grid.more > 0 {
-        drop(writeln!(out, "\n... and {} more rows", grid.more));
+        let _ = writeln!(out, "\n... and {} more rows", grid.more);
     }
     for finding in report.findings.iter().take(FINDINGS_SHOWN) {
-        drop(writeln!(out, "\n- {}", text(&finding.text)));
+        let _ = writeln!(out, "\n- {}", text(&finding.text));
         if finding.cases.len() > 1 {
-            drop(writeln!(out, "  <details><summary>{} cases</summary>\n", finding.cases.len()));
+            let _ = writeln!(
+                out,
+                "  <details><summary>{} cases</summary>\n",
+                finding.cases.len()
+            );
             for case in finding.cases.iter().take(CASES_SHOWN) {
-                drop(writeln!(out, "  - {}", text(case)));
+                let _ = writeln!(out, "  - {}", text(case));
             }
             out.push_str("  </details>\n");
         }
     }
-    drop(writeln!(
+    let _ = writeln!(
         out,
         "\n{} attempts, {} reruns, {} host faults; run `{}`",
         report.counts.attempts, report.counts.reruns, report.counts.host_faults, report.run
-    ));
+    );
     out
 }
 
@@ -85,6 +106,11 @@ mod tests {
     fn names_make_no_markup() {
         assert_eq!(text("a_b[<x>]|@c"), "a\\_b\\[&lt;x&gt;\\]\\|@\u{200b}c");
         let report = render(&sample());
-        assert!(report.contains("| python | 1.0 | 2.0 |\n| --- | --- | --- |\n| **3.9** | passed | regressed |"), "{report}");
+        assert!(
+            report.contains(
+                "| python | 1.0 | 2.0 |\n| --- | --- | --- |\n| **3.9** | passed | regressed |"
+            ),
+            "{report}"
+        );
     }
 }

@@ -24,7 +24,10 @@ pub(crate) struct Look {
 impl Look {
     /// For files and pipes.
     pub(crate) const fn plain() -> Self {
-        Self { paint: Paint::plain(), width: 120 }
+        Self {
+            paint: Paint::plain(),
+            width: 120,
+        }
     }
 }
 
@@ -56,7 +59,14 @@ enum Mark {
 }
 
 impl Mark {
-    const ALL: [Self; 6] = [Self::Passed, Self::Regressed, Self::Failed, Self::Fixed, Self::Flaky, Self::Unresolved];
+    const ALL: [Self; 6] = [
+        Self::Passed,
+        Self::Regressed,
+        Self::Failed,
+        Self::Fixed,
+        Self::Flaky,
+        Self::Unresolved,
+    ];
 
     fn of(cell: &CellReport) -> Self {
         match (cell.comparison.as_ref().map(|c| c.result), cell.verdict) {
@@ -102,8 +112,16 @@ impl Mark {
 
 /// `werkzeug=3.0.0 python=3.10`
 fn axes_text(cell: &CellReport) -> String {
-    let pairs: Vec<_> = cell.axes.iter().map(|(axis, value)| format!("{axis}={value}")).collect();
-    if pairs.is_empty() { format!("cell {}", cell.cell) } else { pairs.join(" ") }
+    let pairs: Vec<_> = cell
+        .axes
+        .iter()
+        .map(|(axis, value)| format!("{axis}={value}"))
+        .collect();
+    if pairs.is_empty() {
+        format!("cell {}", cell.cell)
+    } else {
+        pairs.join(" ")
+    }
 }
 
 /// `462 passed, 14 skipped`, or how the test ended where it told of no cases.
@@ -114,8 +132,16 @@ fn cases_text(cell: &CellReport) -> String {
         (cell.cases.passed, "passed"),
         (cell.cases.skipped, "skipped"),
     ];
-    let said: Vec<_> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
-    if said.is_empty() { cell.attempts.last().map(attempt_text).unwrap_or_default() } else { said.join(", ") }
+    let said: Vec<_> = counts
+        .iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, word)| format!("{n} {word}"))
+        .collect();
+    if said.is_empty() {
+        cell.attempts.last().map(attempt_text).unwrap_or_default()
+    } else {
+        said.join(", ")
+    }
 }
 
 /// `exit 1`, `signal 11`, `timed out`, ...
@@ -152,8 +178,8 @@ pub(crate) mod tests {
     use std::collections::BTreeMap;
 
     use regatta_model::report::{
-        AttemptReport, CaseCounts, CellComparison, CellReport, Comparison, Conclusion, Counts, Finding, FindingKind,
-        Report, ReportAxis, ReportCompare, Verdict,
+        AttemptReport, CaseCounts, CellComparison, CellReport, Comparison, Conclusion, Counts,
+        Finding, FindingKind, Report, ReportAxis, ReportCompare, Verdict,
     };
 
     use super::*;
@@ -177,22 +203,40 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn sample() -> Report {
-        let cell = |number, python: &str, version: &str, verdict, comparison: Option<Comparison>| CellReport {
-            cell: number,
-            axes: BTreeMap::from([("python".into(), python.into()), ("lib".into(), version.into())]),
-            verdict,
-            allowed_failure: false,
-            comparison: comparison.map(|result| CellComparison {
-                baseline: BTreeMap::from([("python".into(), python.into()), ("lib".into(), "1.0".into())]),
-                result,
-                regressed: vec![],
-                fixed: vec![],
-            }),
-            cases: CaseCounts { passed: 3, failed: u64::from(verdict == Verdict::Failed), skipped: 1, flaky: 0 },
-            failing: if verdict == Verdict::Failed { vec!["test_a[<x>]".into()] } else { vec![] },
-            flaky: vec![],
-            attempts: vec![attempt(i32::from(verdict == Verdict::Failed))],
-        };
+        let cell =
+            |number, python: &str, version: &str, verdict, comparison: Option<Comparison>| {
+                CellReport {
+                    cell: number,
+                    axes: BTreeMap::from([
+                        ("python".into(), python.into()),
+                        ("lib".into(), version.into()),
+                    ]),
+                    verdict,
+                    allowed_failure: false,
+                    comparison: comparison.map(|result| CellComparison {
+                        baseline: BTreeMap::from([
+                            ("python".into(), python.into()),
+                            ("lib".into(), "1.0".into()),
+                        ]),
+                        result,
+                        regressed: vec![],
+                        fixed: vec![],
+                    }),
+                    cases: CaseCounts {
+                        passed: 3,
+                        failed: u64::from(verdict == Verdict::Failed),
+                        skipped: 1,
+                        flaky: 0,
+                    },
+                    failing: if verdict == Verdict::Failed {
+                        vec!["test_a[<x>]".into()]
+                    } else {
+                        vec![]
+                    },
+                    flaky: vec![],
+                    attempts: vec![attempt(i32::from(verdict == Verdict::Failed))],
+                }
+            };
         Report {
             version: 1,
             run: "r1".into(),
@@ -200,18 +244,48 @@ pub(crate) mod tests {
             state: "finished".into(),
             conclusion: Conclusion::Regressed,
             sentence: "lib 2.0 broke test_a[<x>].".into(),
-            counts: Counts { cells: 4, passed: 3, failed: 1, attempts: 5, reruns: 1, ..Counts::default() },
+            counts: Counts {
+                cells: 4,
+                passed: 3,
+                failed: 1,
+                attempts: 5,
+                reruns: 1,
+                ..Counts::default()
+            },
             seconds: 12.0,
             axes: vec![
-                ReportAxis { name: "python".into(), values: vec!["3.9".into(), "3.10".into()], ordered: false },
-                ReportAxis { name: "lib".into(), values: vec!["1.0".into(), "2.0".into()], ordered: true },
+                ReportAxis {
+                    name: "python".into(),
+                    values: vec!["3.9".into(), "3.10".into()],
+                    ordered: false,
+                },
+                ReportAxis {
+                    name: "lib".into(),
+                    values: vec!["1.0".into(), "2.0".into()],
+                    ordered: true,
+                },
             ],
-            compare: Some(ReportCompare { axis: "lib".into(), baseline: "1.0".into() }),
+            compare: Some(ReportCompare {
+                axis: "lib".into(),
+                baseline: "1.0".into(),
+            }),
             cells: vec![
                 cell(0, "3.9", "1.0", Verdict::Passed, None),
-                cell(1, "3.9", "2.0", Verdict::Failed, Some(Comparison::Regressed)),
+                cell(
+                    1,
+                    "3.9",
+                    "2.0",
+                    Verdict::Failed,
+                    Some(Comparison::Regressed),
+                ),
                 cell(2, "3.10", "1.0", Verdict::Passed, None),
-                cell(3, "3.10", "2.0", Verdict::Passed, Some(Comparison::Unchanged)),
+                cell(
+                    3,
+                    "3.10",
+                    "2.0",
+                    Verdict::Passed,
+                    Some(Comparison::Unchanged),
+                ),
             ],
             findings: vec![Finding {
                 kind: FindingKind::Regression,
@@ -231,15 +305,28 @@ pub(crate) mod tests {
 
     #[test]
     fn markup_in_names_is_escaped() {
-        assert_eq!(escaped("<a b=\"c\">&'\u{1}"), "&lt;a b=&quot;c&quot;&gt;&amp;&#39;\u{fffd}");
+        assert_eq!(
+            escaped("<a b=\"c\">&'\u{1}"),
+            "&lt;a b=&quot;c&quot;&gt;&amp;&#39;\u{fffd}"
+        );
     }
 
     #[test]
     fn every_format_tells_the_conclusion_or_the_failing_case() {
         let report = sample();
-        for format in [Format::Text, Format::Json, Format::Junit, Format::Markdown, Format::Html, Format::Csv] {
+        for format in [
+            Format::Text,
+            Format::Json,
+            Format::Junit,
+            Format::Markdown,
+            Format::Html,
+            Format::Csv,
+        ] {
             let text = render(&report, format, Look::plain());
-            assert!(text.replace('\\', "").contains("test_a["), "{format:?}: {text}");
+            assert!(
+                text.replace('\\', "").contains("test_a["),
+                "{format:?}: {text}"
+            );
             assert!(text.ends_with('\n'), "{format:?}");
         }
     }

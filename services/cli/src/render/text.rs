@@ -54,7 +54,11 @@ fn counts(report: &Report) -> String {
         "{} cell{}: {} · {} attempts ({} reruns, {} host faults) · {} · run {}",
         counts.cells,
         if counts.cells == 1 { "" } else { "s" },
-        if said.is_empty() { "none settled".to_owned() } else { said.join(", ") },
+        if said.is_empty() {
+            "none settled".to_owned()
+        } else {
+            said.join(", ")
+        },
         counts.attempts,
         counts.reruns,
         counts.host_faults,
@@ -68,20 +72,39 @@ fn grid(report: &Report, look: Look, out: &mut String) {
     if grid.rows.is_empty() {
         return;
     }
-    if grid.across.is_some() && fits(&grid, look.width) { wide(&grid, look, out) } else { long(report, &grid, look, out) }
+    if grid.across.is_some() && fits(&grid, look.width) {
+        wide(&grid, look, out)
+    } else {
+        long(report, &grid, look, out)
+    }
     if grid.more > 0 {
-        push(out, &look.paint.faint(&format!("... and {} more rows", grid.more)));
+        push(
+            out,
+            &look
+                .paint
+                .faint(&format!("... and {} more rows", grid.more)),
+        );
     }
     push(out, "");
 }
 
 fn column_width(grid: &Grid<'_>) -> usize {
-    grid.columns.iter().map(|value| value.width()).max().unwrap_or(0).max(1) + 2
+    grid.columns
+        .iter()
+        .map(|value| value.width())
+        .max()
+        .unwrap_or(0)
+        .max(1)
+        + 2
 }
 
 fn head_widths(grid: &Grid<'_>) -> Vec<usize> {
     let width = |(index, name): (usize, &&str)| {
-        let values = grid.rows.iter().filter_map(|row| row.0.get(index)).map(|value| value.width());
+        let values = grid
+            .rows
+            .iter()
+            .filter_map(|row| row.0.get(index))
+            .map(|value| value.width());
         values.max().unwrap_or(0).max(name.width()) + 2
     };
     grid.down.iter().enumerate().map(width).collect()
@@ -131,21 +154,34 @@ fn wide(grid: &Grid<'_>, look: Look, out: &mut String) {
         push(out, &line);
     }
     let legend = Mark::ALL.iter().filter(|mark| seen.contains(mark));
-    let legend: Vec<_> = legend.map(|mark| format!("{} {}", mark.sign(), mark.word())).collect();
+    let legend: Vec<_> = legend
+        .map(|mark| format!("{} {}", mark.sign(), mark.word()))
+        .collect();
     push(out, &look.paint.faint(&legend.join("   ")));
 }
 
 /// One line a cell: its values, the mark, its cases.
 fn long(report: &Report, grid: &Grid<'_>, look: Look, out: &mut String) {
     let names: Vec<&str> = report.axes.iter().map(|axis| axis.name.as_str()).collect();
-    let cells: Vec<_> = grid.rows.iter().flat_map(|row| row.1.iter().flatten()).collect();
+    let cells: Vec<_> = grid
+        .rows
+        .iter()
+        .flat_map(|row| row.1.iter().flatten())
+        .collect();
     let width_of = |name: &&str| {
-        let values = cells.iter().filter_map(|cell| cell.axes.get(*name)).map(|value| value.width());
+        let values = cells
+            .iter()
+            .filter_map(|cell| cell.axes.get(*name))
+            .map(|value| value.width());
         values.max().unwrap_or(0).max(name.width()) + 2
     };
     let widths: Vec<usize> = names.iter().map(width_of).collect();
     if !names.is_empty() {
-        let head: String = names.iter().zip(&widths).map(|(name, width)| padded(name, *width)).collect();
+        let head: String = names
+            .iter()
+            .zip(&widths)
+            .map(|(name, width)| padded(name, *width))
+            .collect();
         push(out, &look.paint.faint(&head));
     }
     for cell in cells {
@@ -179,14 +215,31 @@ fn findings(report: &Report, look: Look, out: &mut String) {
         cases(finding, look, out);
         excerpt(finding, look, out);
         if let Some(first) = finding.cells.first() {
-            let of = report.cells.iter().find(|cell| cell.cell == *first).map(axes_text).unwrap_or_default();
-            push(out, &look.paint.faint(&format!("  log: regatta logs {} {first}    ({of})", report.run)));
+            let of = report
+                .cells
+                .iter()
+                .find(|cell| cell.cell == *first)
+                .map(axes_text)
+                .unwrap_or_default();
+            push(
+                out,
+                &look.paint.faint(&format!(
+                    "  log: regatta logs {} {first}    ({of})",
+                    report.run
+                )),
+            );
         }
     }
     let more = report.findings.len().saturating_sub(FINDINGS_SHOWN);
     if more > 0 {
         push(out, "");
-        push(out, &format!("... and {more} more findings: regatta report {} --format json", report.run));
+        push(
+            out,
+            &format!(
+                "... and {more} more findings: regatta report {} --format json",
+                report.run
+            ),
+        );
     }
 }
 
@@ -207,9 +260,12 @@ fn excerpt(finding: &Finding, look: Look, out: &mut String) {
     let lines: Vec<&str> = finding.excerpt.lines().collect();
     for line in lines.iter().take(EXCERPT_LINES) {
         // A test's output may hold escape sequences; they would paint the terminal of whoever reads this.
-        let line: String = line.chars().filter(|c| !c.is_control() || *c == '\t').collect();
+        let line: String = line
+            .chars()
+            .filter(|c| !c.is_control() || *c == '\t')
+            .collect();
         let mut shown = String::new();
-        drop(write!(shown, "  | {line}"));
+        let _ = write!(shown, "  | {line}");
         push(out, &look.paint.faint(&shown));
     }
 }
@@ -242,8 +298,17 @@ regression: lib 2.0 broke test_a[<x>]; 1.0 was good.
 
     #[test]
     fn a_narrow_terminal_gets_one_line_a_cell() {
-        let text = render(&sample(), Look { width: 10, ..Look::plain() });
-        assert!(text.contains("3.9     2.0  R regressed   1 failed, 3 passed, 1 skipped\n"), "{text}");
+        let text = render(
+            &sample(),
+            Look {
+                width: 10,
+                ..Look::plain()
+            },
+        );
+        assert!(
+            text.contains("3.9     2.0  R regressed   1 failed, 3 passed, 1 skipped\n"),
+            "{text}"
+        );
     }
 
     #[test]
