@@ -35,7 +35,7 @@ pub const HEADER: usize = 8;
 
 /// Appends a chunk, split into as many records as it needs. Times above 2^40 µs (12 days) are cut to that.
 pub fn encode(micros: u64, stream: Stream, bytes: &[u8], into: &mut Vec<u8>) {
-    let [a, b, c, d, e, ..] = micros.min((1 << 40) - 1).to_le_bytes();
+    let [time @ .., _, _, _] = micros.min((1 << 40) - 1).to_le_bytes();
     let stream = match stream {
         Stream::Out => 1,
         Stream::Err => 2,
@@ -43,7 +43,8 @@ pub fn encode(micros: u64, stream: Stream, bytes: &[u8], into: &mut Vec<u8>) {
     };
     for piece in bytes.chunks(CHUNK_MOST) {
         let [low, high] = u16::try_from(piece.len()).unwrap_or(u16::MAX).to_le_bytes();
-        into.extend_from_slice(&[a, b, c, d, e, stream, low, high]);
+        into.extend_from_slice(&time);
+        into.extend_from_slice(&[stream, low, high]);
         into.extend_from_slice(piece);
     }
 }
@@ -51,7 +52,7 @@ pub fn encode(micros: u64, stream: Stream, bytes: &[u8], into: &mut Vec<u8>) {
 /// Takes the first whole record off `log`; none if it is empty or cut. A stream that is not known reads as a note.
 pub fn decode<'a>(log: &mut &'a [u8]) -> Option<Chunk<'a>> {
     let (header, rest) = log.split_first_chunk::<HEADER>()?;
-    let [a, b, c, d, e, stream, low, high] = *header;
+    let [time @ .., stream, low, high] = *header;
     let length = usize::from(u16::from_le_bytes([low, high]));
     let (bytes, rest) = rest.split_at_checked(length)?;
     *log = rest;
@@ -61,7 +62,10 @@ pub fn decode<'a>(log: &mut &'a [u8]) -> Option<Chunk<'a>> {
         _ => Stream::Note,
     };
     Some(Chunk {
-        micros: u64::from_le_bytes([a, b, c, d, e, 0, 0, 0]),
+        micros: time
+            .iter()
+            .rev()
+            .fold(0, |micros, byte| (micros << 8) | u64::from(*byte)),
         stream,
         bytes,
     })

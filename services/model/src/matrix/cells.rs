@@ -211,6 +211,6 @@ impl std::fmt::Debug for Cells {
         f.debug_struct("Cells")
             .field("axes", &self.axes)
             .field("count", &self.count())
-            .finish()
+            .finish_non_exhaustive()
     }
 }

@@ -113,7 +113,7 @@ pub(super) fn did_you_mean<'a>(
 pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // Comparing takes the product of both lengths; nobody mistypes a word this long.
     const LONGEST: usize = 64;
-    const MOST_KNOWN: usize = 2000;
+    const MOST_KNOWN: usize = 1000;
     if word.is_empty() || word.len() > LONGEST {
         return None;
     }

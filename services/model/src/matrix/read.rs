@@ -9,7 +9,7 @@ use super::finding::{Finding, Spot, did_you_mean, nearest, one_of, quote};
 use super::tree::{Entry, Kind, Node, Scalar};
 
 /// Most errors that are looked for; a source with more is not looked at to its end.
-pub(super) const FINDINGS_MOST: usize = 500;
+pub(super) const FINDINGS_MOST: usize = 100;
 
 /// Keys that are not worth recommending yet.
 const LATER: [&str; 2] = ["services", "shards"];
@@ -167,16 +167,14 @@ impl<T: Read> Field for Spanned<T> {
         owner: Spot,
         reader: &mut Reader,
     ) -> Option<Self> {
-        match entry {
-            Some(entry) => reader.entry(entry),
-            None => {
-                let message = match reader.key_at() {
-                    Some((outer, _)) => format!("{} lacks the key {}", quote(outer), quote(key)),
-                    None => format!("the key {} is missing", quote(key)),
-                };
-                reader.refuse(Finding::new(owner, message).help(format!("add `{key}: ...`")))
-            }
+        if let Some(entry) = entry {
+            return reader.entry(entry);
         }
+        let message = match reader.key_at() {
+            Some((outer, _)) => format!("{} lacks the key {}", quote(outer), quote(key)),
+            None => format!("the key {} is missing", quote(key)),
+        };
+        reader.refuse(Finding::new(owner, message).help(format!("add `{key}: ...`")))
     }
 
     fn is_absent(&self) -> bool {

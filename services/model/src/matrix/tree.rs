@@ -219,7 +219,7 @@ impl Builder {
                     .into())
             }
             Event::Scalar(text, style, anchor, tag) => {
-                let forced = self.tag(tag.as_deref(), at, "str")?;
+                let forced = forced(tag.as_deref(), at, "str")?;
                 let empty = at.start == at.end && style == ScalarStyle::Plain;
                 let text = if empty {
                     String::new()
@@ -240,11 +240,11 @@ impl Builder {
                 )
             }
             Event::SequenceStart(_, anchor, tag) => {
-                self.tag(tag.as_deref(), at, "seq")?;
+                forced(tag.as_deref(), at, "seq")?;
                 self.open(at, anchor, OpenKind::List(Vec::new()))
             }
             Event::MappingStart(_, anchor, tag) => {
-                self.tag(tag.as_deref(), at, "map")?;
+                forced(tag.as_deref(), at, "map")?;
                 let (entries, places) = (Vec::new(), HashMap::new());
                 self.open(
                     at,
@@ -269,18 +269,6 @@ impl Builder {
             }
             _ => Ok(()),
         }
-    }
-
-    /// Whether a tag makes the value a text; tags that mean anything else are refused.
-    fn tag(&mut self, tag: Option<&Tag>, at: Spot, fits: &str) -> Result<bool, Box<Finding>> {
-        let Some(tag) = tag else { return Ok(false) };
-        if tag.is_yaml_core_schema_tag(fits) || (tag.handle().is_empty() && tag.suffix() == "!") {
-            return Ok(true);
-        }
-        let text = format!("the tag {} is not known", quote(&tag.original()));
-        Err(Finding::new(at, text)
-            .help("leave the tag away; quotes make a value a text")
-            .into())
     }
 
     fn count(&mut self, weight: usize, at: Spot) -> Step {
@@ -343,35 +331,46 @@ impl Builder {
                 entries,
                 places,
                 key,
-            } => match key.take() {
-                Some((name, key_at)) => {
+            } => {
+                if let Some((name, key_at)) = key.take() {
                     entries.push(Entry {
                         key: name,
                         key_at,
                         value: node,
                     });
+                    return Ok(());
                 }
-                None => {
-                    let Kind::Scalar(scalar) = node.kind else {
-                        return Err(not_a_key(node.at).into());
-                    };
-                    if scalar.plain && scalar.text == "<<" {
-                        let text = "merge keys (`<<`) are not part of YAML 1.2";
-                        let help = "use an alias for the whole value, or write the keys out";
-                        return Err(Finding::new(node.at, text).help(help).into());
-                    }
-                    if let Some(first) = places.get(&scalar.text) {
-                        let text = format!("the key {} is given twice", quote(&scalar.text));
-                        let finding = Finding::new(node.at, text).note("first given here", *first);
-                        self.findings.push(finding.help("keep one of the two"));
-                    }
-                    places.insert(scalar.text.clone(), node.at);
-                    *key = Some((scalar.text, node.at));
+                let Kind::Scalar(scalar) = node.kind else {
+                    return Err(not_a_key(node.at).into());
+                };
+                if scalar.plain && scalar.text == "<<" {
+                    let text = "merge keys (`<<`) are not part of YAML 1.2";
+                    let help = "use an alias for the whole value, or write the keys out";
+                    return Err(Finding::new(node.at, text).help(help).into());
                 }
-            },
+                if let Some(first) = places.get(&scalar.text) {
+                    let text = format!("the key {} is given twice", quote(&scalar.text));
+                    let finding = Finding::new(node.at, text).note("first given here", *first);
+                    self.findings.push(finding.help("keep one of the two"));
+                }
+                places.insert(scalar.text.clone(), node.at);
+                *key = Some((scalar.text, node.at));
+            }
         }
         Ok(())
     }
+}
+
+/// Whether a tag makes the value a text; tags that mean anything else are refused.
+fn forced(tag: Option<&Tag>, at: Spot, fits: &str) -> Result<bool, Box<Finding>> {
+    let Some(tag) = tag else { return Ok(false) };
+    if tag.is_yaml_core_schema_tag(fits) || (tag.handle().is_empty() && tag.suffix() == "!") {
+        return Ok(true);
+    }
+    let text = format!("the tag {} is not known", quote(&tag.original()));
+    Err(Finding::new(at, text)
+        .help("leave the tag away; quotes make a value a text")
+        .into())
 }
 
 fn not_a_key(at: Spot) -> Finding {

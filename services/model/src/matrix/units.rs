@@ -123,7 +123,8 @@ fn print_duration(milliseconds: u64) -> String {
     let mut text = String::new();
     for (name, unit) in DURATIONS {
         if rest >= unit {
-            text.push_str(&format!("{}{name}", rest / unit));
+            text.push_str(&(rest / unit).to_string());
+            text.push_str(name);
             rest %= unit;
         }
     }

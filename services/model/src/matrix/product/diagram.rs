@@ -28,11 +28,39 @@ pub(super) enum Next {
 /// Values one after the other with the same future, within a node.
 #[derive(Clone, Copy)]
 pub(super) struct Run {
-    /// The first value.
-    pub(super) first: u32,
-    pub(super) next: Next,
     /// Cells of the node up to the end of this run.
     pub(super) end: u64,
+    /// The first value.
+    pub(super) first: u32,
+    /// [`Next`] in one word: most of a diagram's memory is runs.
+    next: u32,
+}
+
+impl Run {
+    const DEAD: u32 = u32::MAX;
+    const FREE: u32 = u32::MAX - 1;
+
+    fn new(first: u32, next: Next) -> Self {
+        let next = match next {
+            Next::Dead => Self::DEAD,
+            Next::Free => Self::FREE,
+            Next::At(place) => place,
+        };
+        Self {
+            end: 0,
+            first,
+            next,
+        }
+    }
+
+    /// What follows each of its values.
+    pub(super) fn next(&self) -> Next {
+        match self.next {
+            Self::DEAD => Next::Dead,
+            Self::FREE => Next::Free,
+            place => Next::At(place),
+        }
+    }
 }
 
 /// A compiled product.
@@ -41,7 +69,8 @@ pub(super) struct Diagram<const W: usize> {
     pub(super) root: State<W>,
     pub(super) start: Next,
     pub(super) count: u64,
-    /// Per node, where its runs end; they begin where those of the node before end.
+    /// Per node, where its runs end; they begin where those of the node before end. The nodes of an
+    /// axis stand together, and before those of the next axis.
     pub(super) nodes: Vec<usize>,
     pub(super) runs: Vec<Run>,
     /// States of the axis `tail`.
@@ -52,42 +81,34 @@ pub(super) struct Diagram<const W: usize> {
 
 type Memory<const W: usize, V> = HashMap<State<W>, V, BuildHasherDefault<Fold>>;
 
-/// What is remembered while a diagram is built.
-struct Build<const W: usize> {
-    counts: Vec<Memory<W, u64>>,
-    nodes: Vec<Memory<W, (Next, u64)>>,
+/// What building may still take.
+struct Budget {
     steps: u64,
     bytes: usize,
 }
 
-impl<const W: usize> Build<W> {
-    fn step(&mut self, steps: u64) -> Result<(), TooEntangled> {
-        self.steps += steps;
-        if self.steps > STEPS_MOST {
-            Err(TooEntangled)
-        } else {
-            Ok(())
-        }
+impl Budget {
+    fn step(&mut self) -> Result<(), TooEntangled> {
+        self.steps = self.steps.checked_sub(1).ok_or(TooEntangled)?;
+        Ok(())
     }
 
     fn store(&mut self, bytes: usize) -> Result<(), TooEntangled> {
-        self.bytes += bytes;
-        if self.bytes > STATE_BYTES_MOST {
-            Err(TooEntangled)
-        } else {
-            Ok(())
-        }
+        self.bytes = self.bytes.checked_sub(bytes).ok_or(TooEntangled)?;
+        Ok(())
     }
 }
 
 impl<const W: usize> Diagram<W> {
     /// Compiles the excludes.
     pub(super) fn build(groups: &Groups) -> Result<Self, TooEntangled> {
+        let mut budget = Budget {
+            steps: STEPS_MOST,
+            bytes: STATE_BYTES_MOST,
+        };
         let entries = groups.axes.iter().flat_map(|axis| &axis.groups);
         let states: usize = entries.map(|group| 1 + group.follows.len()).sum();
-        if states.saturating_mul(size_of::<State<W>>()) > STATE_BYTES_MOST {
-            return Err(TooEntangled);
-        }
+        budget.store(states.saturating_mul(size_of::<State<W>>()))?;
         let mut levels: Vec<Level<W>> = Vec::with_capacity(groups.axes.len());
         for axis in groups.axes.iter().rev() {
             let (free, quiet) = levels
@@ -96,15 +117,6 @@ impl<const W: usize> Diagram<W> {
             levels.push(Level::new(axis, free, quiet));
         }
         levels.reverse();
-        let tail = tail(&mut levels);
-        let memory = |count: usize| (0..count).map(|_| HashMap::default()).collect();
-        let mut build = Build {
-            counts: memory(levels.len()),
-            nodes: Vec::new(),
-            steps: 0,
-            bytes: 0,
-        };
-        build.nodes.resize_with(tail + 1, HashMap::default);
         let mut diagram = Self {
             root: with_bits(&groups.root),
             start: Next::Dead,
@@ -112,12 +124,12 @@ impl<const W: usize> Diagram<W> {
             nodes: Vec::new(),
             runs: Vec::new(),
             tails: Vec::new(),
-            tail,
+            tail: tail(&mut levels),
             levels,
         };
         if !groups.nothing {
-            let root = diagram.root;
-            (diagram.start, diagram.count) = diagram.node(0, &root, &mut build)?;
+            let widths = diagram.expand(&mut budget)?;
+            diagram.add_up(&widths, &mut budget)?;
         }
         diagram.nodes.shrink_to_fit();
         diagram.runs.shrink_to_fit();
@@ -125,80 +137,120 @@ impl<const W: usize> Diagram<W> {
         Ok(diagram)
     }
 
-    /// The node of `state` before axis `at`, and its cells.
-    fn node(
-        &mut self,
-        at: usize,
-        state: &State<W>,
-        build: &mut Build<W>,
-    ) -> Result<(Next, u64), TooEntangled> {
-        let Some(level) = self.levels.get(at) else {
-            return Ok((Next::Free, 1));
-        };
-        if level.quiet && *state == [0; W] {
-            return Ok((Next::Free, level.free));
+    /// Makes the nodes, axis by axis, each state once; counts nothing yet. How many nodes each axis has.
+    fn expand(&mut self, budget: &mut Budget) -> Result<Vec<usize>, TooEntangled> {
+        let quiet = self.levels.first().is_none_or(|level| level.quiet);
+        if quiet && self.root == [0; W] {
+            self.start = Next::Free;
+            return Ok(Vec::new());
         }
-        if let Some(known) = build.nodes.get(at).and_then(|known| known.get(state)) {
-            return Ok(*known);
-        }
-        let (next, count) = if at == self.tail {
-            let count = count(&self.levels, at, state, build)?;
-            self.tails.push(*state);
-            (next(self.tails.len() - 1)?, count)
-        } else {
-            self.branch(at, state, build)?
-        };
-        let found = if count == 0 {
-            (Next::Dead, 0)
-        } else {
-            (next, count)
-        };
-        build.store(2 * size_of::<State<W>>() + 32)?;
-        if let Some(known) = build.nodes.get_mut(at) {
-            known.insert(*state, found);
-        }
-        Ok(found)
-    }
-
-    /// A node with its runs.
-    fn branch(
-        &mut self,
-        at: usize,
-        state: &State<W>,
-        build: &mut Build<W>,
-    ) -> Result<(Next, u64), TooEntangled> {
-        let count = self.levels.get(at).map_or(0, |level| level.runs.len());
-        let mut runs: Vec<Run> = Vec::new();
-        let mut end = 0;
-        let mut last_each = 0;
-        for number in 0..count {
-            build.step(1)?;
-            let Some(level) = self.levels.get(at) else {
-                break;
+        self.start = Next::At(0);
+        let mut states = vec![self.root];
+        let mut widths = Vec::with_capacity(self.tail);
+        for (at, level) in self.levels.iter().enumerate().take(self.tail) {
+            // After the last axis nothing is left to choose.
+            let quiet = self.levels.get(at + 1).is_none_or(|next| next.quiet);
+            let base = if at + 1 == self.tail {
+                0
+            } else {
+                self.nodes.len() + states.len()
             };
-            let Some((first, length, group)) = level.runs.get(number).copied() else {
-                break;
-            };
-            let (next, each) = match level.after(state, group) {
-                Some(after) => self.node(at + 1, &after, build)?,
-                None => (Next::Dead, 0),
-            };
-            end += each * u64::from(length);
-            match runs.last_mut() {
-                Some(run) if run.next == next && last_each == each => run.end = end,
-                _ => runs.push(Run { first, next, end }),
+            widths.push(states.len());
+            let mut known: Memory<W, u32> = HashMap::default();
+            let mut following: Vec<State<W>> = Vec::new();
+            for state in &states {
+                let begin = self.runs.len();
+                for (first, _, group) in &level.runs {
+                    budget.step()?;
+                    let next = match level.after(state, *group) {
+                        None => Next::Dead,
+                        Some(after) if quiet && after == [0; W] => Next::Free,
+                        Some(after) => {
+                            let place = u32::try_from(base + following.len());
+                            let place = place.map_err(|_| TooEntangled)?;
+                            Next::At(*known.entry(after).or_insert_with(|| {
+                                following.push(after);
+                                place
+                            }))
+                        }
+                    };
+                    let run = Run::new(*first, next);
+                    let before = self.runs.get(begin..).and_then(<[Run]>::last);
+                    if before.is_none_or(|before| before.next != run.next) {
+                        budget.store(size_of::<Run>())?;
+                        self.runs.push(run);
+                    }
+                }
+                self.nodes.push(self.runs.len());
             }
-            last_each = each;
+            budget.store(following.len() * (2 * size_of::<State<W>>() + 16))?;
+            states = following;
         }
-        build.store(runs.len() * size_of::<Run>())?;
-        self.runs.append(&mut runs);
-        self.nodes.push(self.runs.len());
-        Ok((next(self.nodes.len() - 1)?, end))
+        self.tails = states;
+        Ok(widths)
     }
-}
 
-fn next(place: usize) -> Result<Next, TooEntangled> {
-    u32::try_from(place).map(Next::At).map_err(|_| TooEntangled)
+    /// Counts, from the last axis to the first.
+    fn add_up(&mut self, widths: &[usize], budget: &mut Budget) -> Result<(), TooEntangled> {
+        let mut counts = (0..self.levels.len())
+            .map(|_| HashMap::default())
+            .collect::<Vec<_>>();
+        let mut tails = Vec::with_capacity(self.tails.len());
+        for state in &self.tails {
+            tails.push(count(&self.levels, self.tail, state, &mut counts, budget)?);
+        }
+        let of = |next: Next, free: u64, is_tail: bool, runs: &[Run], nodes: &[usize]| {
+            let Next::At(place) = next else {
+                return if next == Next::Free { free } else { 0 };
+            };
+            let place = usize::try_from(place).unwrap_or(usize::MAX);
+            if is_tail {
+                return tails.get(place).copied().unwrap_or(0);
+            }
+            let last = nodes
+                .get(place)
+                .and_then(|end| runs.get(end.checked_sub(1)?));
+            last.map_or(0, |run| run.end)
+        };
+        let mut after = self.nodes.len();
+        for (at, level) in self.levels.iter().enumerate().take(self.tail).rev() {
+            let begin = after - widths.get(at).copied().unwrap_or(0);
+            let size = u32::try_from(level.group_of.len()).unwrap_or(u32::MAX);
+            for node in begin..after {
+                let start = node
+                    .checked_sub(1)
+                    .and_then(|before| self.nodes.get(before))
+                    .copied();
+                let end = self.nodes.get(node).copied().unwrap_or(0);
+                let mut total = 0;
+                for place in start.unwrap_or(0)..end {
+                    let Some(run) = self.runs.get(place).copied() else {
+                        break;
+                    };
+                    let until = self.runs.get(place + 1).filter(|_| place + 1 < end);
+                    let length = until
+                        .map_or(size, |run| run.first)
+                        .saturating_sub(run.first);
+                    let is_tail = at + 1 == self.tail;
+                    let each = of(
+                        run.next(),
+                        level.free_after,
+                        is_tail,
+                        &self.runs,
+                        &self.nodes,
+                    );
+                    total += each * u64::from(length);
+                    if let Some(run) = self.runs.get_mut(place) {
+                        run.end = total;
+                    }
+                }
+            }
+            after = begin;
+        }
+        let free = self.levels.first().map_or(1, |level| level.free);
+        self.count = of(self.start, free, self.tail == 0, &self.runs, &self.nodes);
+        Ok(())
+    }
 }
 
 /// From which axis on to count anew; also says which counts to remember.
@@ -215,6 +267,10 @@ fn tail<const W: usize>(levels: &mut [Level<W>]) -> usize {
             tail = at;
         }
     }
+    // Its own states are counted once anyway.
+    if let Some(level) = levels.get_mut(tail) {
+        level.remember = false;
+    }
     tail
 }
 
@@ -223,9 +279,10 @@ fn count<const W: usize>(
     levels: &[Level<W>],
     at: usize,
     state: &State<W>,
-    build: &mut Build<W>,
+    counts: &mut [Memory<W, u64>],
+    budget: &mut Budget,
 ) -> Result<u64, TooEntangled> {
-    build.step(1)?;
+    budget.step()?;
     let Some(level) = levels.get(at) else {
         return Ok(1);
     };
@@ -235,17 +292,17 @@ fn count<const W: usize>(
     if at + 1 == levels.len() {
         return Ok(level.plain_left(state));
     }
-    if let Some(known) = build.counts.get(at).and_then(|known| known.get(state)) {
+    if let Some(known) = counts.get(at).and_then(|known| known.get(state)) {
         return Ok(*known);
     }
     let mut total = 0;
     level.branches(state, |values, after| {
-        total += values * count(levels, at + 1, after, build)?;
+        total += values * count(levels, at + 1, after, counts, budget)?;
         Ok(())
     })?;
     if level.remember {
-        build.store(size_of::<State<W>>() + 16)?;
-        if let Some(known) = build.counts.get_mut(at) {
+        budget.store(size_of::<State<W>>() + 16)?;
+        if let Some(known) = counts.get_mut(at) {
             known.insert(*state, total);
         }
     }

@@ -54,7 +54,7 @@ struct Mark {
 /// Hands out bits.
 #[derive(Default)]
 struct Marks {
-    marks: Vec<Mark>,
+    all: Vec<Mark>,
     rests: BTreeMap<Rest, usize>,
     spare: usize,
 }
@@ -62,14 +62,14 @@ struct Marks {
 impl Marks {
     /// A new bit.
     fn mark(&mut self, from: usize, to: usize) -> usize {
-        self.marks.push(Mark { from, to });
-        self.marks.len() - 1
+        self.all.push(Mark { from, to });
+        self.all.len() - 1
     }
 
     /// Counts what is kept besides.
     fn keep(&mut self, entries: usize) -> Result<(), TooEntangled> {
         self.spare += entries;
-        let most = self.marks.len().saturating_add(self.spare) > MARKS_MOST;
+        let most = self.all.len().saturating_add(self.spare) > MARKS_MOST;
         if most { Err(TooEntangled) } else { Ok(()) }
     }
 
@@ -122,21 +122,21 @@ impl Marks {
 
     /// A bit may be set from this axis on.
     fn begin(&mut self, bit: usize, from: usize) {
-        if let Some(mark) = self.marks.get_mut(bit) {
+        if let Some(mark) = self.all.get_mut(bit) {
             mark.from = mark.from.min(from);
         }
     }
 
     /// Gives bits whose times do not meet the same place: per bit its place, and how many places there are.
     fn share(&self) -> (Vec<usize>, usize) {
-        let mut order: Vec<usize> = (0..self.marks.len()).collect();
-        order.sort_by_key(|bit| self.marks.get(*bit).map(|mark| (mark.from, mark.to)));
-        let mut places = vec![0; self.marks.len()];
+        let mut order: Vec<usize> = (0..self.all.len()).collect();
+        order.sort_by_key(|bit| self.all.get(*bit).map(|mark| (mark.from, mark.to)));
+        let mut places = vec![0; self.all.len()];
         // Places that are free, and those in use by the axis that spends them.
         let (mut free, mut used) = (BTreeSet::new(), BTreeMap::<usize, Vec<usize>>::new());
         let mut count = 0;
         for bit in order {
-            let Some(mark) = self.marks.get(bit) else {
+            let Some(mark) = self.all.get(bit) else {
                 continue;
             };
             // What axis `n` spends may be set anew by axis `n`, for use from `n + 1` on.
@@ -193,7 +193,7 @@ impl Groups {
                 follow.iter_mut().for_each(place);
             }
         }
-        for (mark, place) in marks.marks.iter().zip(&places) {
+        for (mark, place) in marks.all.iter().zip(&places) {
             if let Some(axis) = axes.get_mut(mark.to) {
                 axis.spent.push(*place);
             }

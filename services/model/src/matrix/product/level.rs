@@ -129,16 +129,15 @@ impl<const W: usize> Level<W> {
 
     /// How many values of groups that are not special `state` allows.
     pub(super) fn plain_left(&self, state: &State<W>) -> u64 {
-        let gone: u64 = match &self.plain_mask {
-            Some(mask) => state
+        let gone: u64 = if let Some(mask) = &self.plain_mask {
+            let gone = state
                 .iter()
                 .zip(mask)
-                .map(|(a, b)| u64::from((a & b).count_ones()))
-                .sum(),
-            None => {
-                let gone = self.plain_atoms.iter().filter(|(bit, _)| bit.is_in(state));
-                gone.map(|(_, size)| *size).sum()
-            }
+                .map(|(word, mask)| (word & mask).count_ones());
+            gone.map(u64::from).sum()
+        } else {
+            let gone = self.plain_atoms.iter().filter(|(bit, _)| bit.is_in(state));
+            gone.map(|(_, size)| *size).sum()
         };
         self.plain.saturating_sub(gone)
     }

@@ -31,7 +31,7 @@ impl<const W: usize> Product for Diagram<W> {
                         level.group_of.len(),
                     )?;
                     (value, number) = split(run.first, number - start, each)?;
-                    next = run.next;
+                    next = run.next();
                 }
                 Next::At(place) => {
                     let before = state.or_else(|| self.tail_state(place))?;
@@ -74,7 +74,7 @@ impl<const W: usize> Product for Diagram<W> {
                         .checked_sub(1)?;
                     let (run, start, each) = run_at(runs, place, level.group_of.len())?;
                     number += start + u64::from(value - run.first) * each;
-                    next = run.next;
+                    next = run.next();
                 }
                 Next::At(place) => {
                     let before = state.or_else(|| self.tail_state(place))?;
