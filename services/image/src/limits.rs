@@ -72,6 +72,7 @@ impl UnpackLimits {
                 .to_str()
                 .and_then(|text| text.trim().parse().ok())
                 .ok_or_else(|| {
+                    let text = text.to_string_lossy();
                     Error::malformed(name, format!("expected a whole number, found {text:?}"))
                 })?;
         }

@@ -7,10 +7,12 @@ use std::io::Read;
 use crate::error::{Error, Result};
 use crate::limits;
 
+mod header;
 mod number;
 mod pax;
 mod sparse;
 
+use header::Header;
 use number::number;
 use pax::Extended;
 pub(crate) use sparse::Piece;
@@ -323,65 +325,6 @@ impl<R: Read> TarReader<R> {
             }
         }
         Ok(got)
-    }
-}
-
-/// A header block.
-struct Header<'a>(&'a [u8; BLOCK]);
-
-impl Header<'_> {
-    fn field(&self, at: usize, length: usize) -> &[u8] {
-        self.0.get(at..at + length).unwrap_or_default()
-    }
-
-    fn flag(&self) -> u8 {
-        self.0.get(156).copied().unwrap_or(0)
-    }
-
-    fn size(&self) -> Result<u64> {
-        number(self.field(124, 12))
-            .and_then(|size| u64::try_from(size).ok())
-            // No file is larger, and sums of sizes stay within 64 bits.
-            .filter(|size| *size <= 1 << 60)
-            .ok_or_else(|| wrong("a header's size is no number that a size can be"))
-    }
-
-    fn path(&self) -> Vec<u8> {
-        let name = until_nul(self.field(0, 100).to_vec());
-        if self.field(257, 6) != b"ustar\0" {
-            return name;
-        }
-        // star keeps times behind a shorter prefix.
-        let length = if self.field(508, 4) == b"tar\0" {
-            131
-        } else {
-            155
-        };
-        let mut path = until_nul(self.field(345, length).to_vec());
-        if !path.is_empty() {
-            path.push(b'/');
-        }
-        path.extend(name);
-        path
-    }
-
-    fn link(&self) -> Vec<u8> {
-        until_nul(self.field(157, 100).to_vec())
-    }
-
-    fn kind(&self, path: &[u8]) -> Result<Kind, String> {
-        Ok(match self.flag() {
-            // Before there was a flag for directories, a slash told them.
-            0 | b'0' if path.ends_with(b"/") => Kind::Directory,
-            0 | b'0' | b'7' | b'S' => Kind::File,
-            b'1' => Kind::HardLink,
-            b'2' => Kind::Symlink,
-            b'3' => Kind::CharDevice,
-            b'4' => Kind::BlockDevice,
-            b'5' => Kind::Directory,
-            b'6' => Kind::Fifo,
-            other => return Err(format!("its type {:?} is not known", char::from(other))),
-        })
     }
 }
 

@@ -80,34 +80,48 @@ impl Import {
         if !env.iter().any(|pair| pair.starts_with("PATH=")) {
             env.insert(0, PATH.into());
         }
-        let mut config = json!({"Env": env});
-        if self.entrypoint.is_empty() && self.command.is_empty() {
-            config["Cmd"] = json!(["/bin/sh"]);
-        }
-        for (key, list) in [("Entrypoint", &self.entrypoint), ("Cmd", &self.command)] {
+        let mut config = serde_json::Map::new();
+        config.insert("Env".into(), json!(env));
+        let shell = ["/bin/sh".to_owned()];
+        let bare = self.entrypoint.is_empty() && self.command.is_empty();
+        let command = if bare {
+            shell.as_slice()
+        } else {
+            &self.command
+        };
+        for (key, list) in [("Entrypoint", self.entrypoint.as_slice()), ("Cmd", command)] {
             if !list.is_empty() {
-                config[key] = json!(list);
+                config.insert(key.into(), json!(list));
             }
         }
         for (key, text) in [("WorkingDir", &self.workdir), ("User", &self.user)] {
             if let Some(text) = text {
-                config[key] = json!(text);
+                config.insert(key.into(), json!(text));
             }
         }
         if !self.labels.is_empty() {
-            config["Labels"] = json!(self.labels);
+            config.insert("Labels".into(), json!(self.labels));
         }
-        let mut image = json!({
-            "created": created,
-            "architecture": platform.architecture,
-            "os": platform.os,
-            "config": config,
-            "rootfs": {"type": "layers", "diff_ids": [diff_id.to_string()]},
-            "history": [{"created": created, "created_by": "regatta image import"}],
-        });
+        let mut image = serde_json::Map::new();
+        for (key, value) in [
+            ("created", json!(created)),
+            ("architecture", json!(platform.architecture)),
+            ("os", json!(platform.os)),
+            ("config", json!(config)),
+            (
+                "rootfs",
+                json!({"type": "layers", "diff_ids": [diff_id.to_string()]}),
+            ),
+            (
+                "history",
+                json!([{"created": created, "created_by": "regatta image import"}]),
+            ),
+        ] {
+            image.insert(key.into(), value);
+        }
         if !platform.variant.is_empty() {
-            image["variant"] = json!(platform.variant);
+            image.insert("variant".into(), json!(platform.variant));
         }
-        image.to_string().into_bytes()
+        json!(image).to_string().into_bytes()
     }
 }

@@ -8,10 +8,15 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use tar::EntryType;
+
 use crate::error::{Error, Result};
-use crate::limits::{self, UnpackLimits};
-use crate::merged::OPAQUE;
+use crate::limits::UnpackLimits;
 use crate::unpack::is_reserved;
+
+mod entry;
+
+use entry::Item;
 
 /// The time that [`Times::Fixed`] has by default: 1980-01-02, since zip files know none before 1980.
 const LONG_AGO: i64 = 315_619_200;
@@ -38,6 +43,9 @@ pub enum Times {
     Kept,
 }
 
+/// Says of each path below the directory, and whether that is a directory, what is to be done with it.
+pub type Filter = dyn FnMut(&Path, bool) -> Take;
+
 /// How a directory is packed.
 pub struct PackOptions<'a> {
     /// Put before every name; relative, no `..`.
@@ -48,12 +56,8 @@ pub struct PackOptions<'a> {
     pub times: Times,
     /// Whether `user.*` attributes and file capabilities are kept.
     pub xattrs: bool,
-    /// Whether it is an overlay's upper directory: its whiteouts and opaque directories become OCI's.
-    pub overlay: bool,
-    /// Whether the directory itself gets an entry.
-    pub root: bool,
     /// Asked for each path below the directory, and whether that is a directory, in sorted order.
-    pub filter: Option<&'a mut dyn FnMut(&Path, bool) -> Take>,
+    pub filter: Option<&'a mut Filter>,
     /// Bytes and entries at most.
     pub limits: UnpackLimits,
 }
@@ -65,8 +69,6 @@ impl Default for PackOptions<'_> {
             owner: Some((0, 0)),
             times: Times::Fixed(LONG_AGO),
             xattrs: false,
-            overlay: false,
-            root: false,
             filter: None,
             limits: UnpackLimits::default(),
         }
@@ -108,9 +110,6 @@ pub fn pack_directory(path: &Path, options: PackOptions<'_>, out: impl Write) ->
     }
     let mut packer = Packer::new(options, out);
     let prefix = packer.options.prefix.clone();
-    if packer.options.root {
-        packer.directory(path, &prefix, &meta)?;
-    }
     packer.content(path, Path::new(""), &prefix, 0)?;
     packer.finish()
 }
@@ -120,7 +119,7 @@ struct Packer<'a, W: Write> {
     builder: tar::Builder<W>,
     packed: Packed,
     /// Files with several names, by device and inode, with the first.
-    linked: BTreeMap<(u64, u64), PathBuf>,
+    linked: BTreeMap<(u64, u64), Vec<u8>>,
     /// Directories whose entry waits for something below them.
     waiting: Vec<(PathBuf, PathBuf, Metadata)>,
 }
@@ -137,7 +136,9 @@ impl<'a, W: Write> Packer<'a, W> {
     }
 
     fn finish(mut self) -> Result<Packed> {
-        self.builder.finish().map_err(written)?;
+        self.builder
+            .finish()
+            .map_err(|e| Error::io("write the archive", e))?;
         Ok(self.packed)
     }
 
@@ -201,99 +202,44 @@ impl<'a, W: Write> Packer<'a, W> {
     fn directory(&mut self, path: &Path, name: &Path, meta: &Metadata) -> Result<()> {
         self.wake()?;
         let mut bytes = name.as_os_str().as_bytes().to_vec();
-        bytes.extend(if bytes.is_empty() {
-            b"./".as_slice()
-        } else {
-            b"/"
-        });
-        self.entry(
+        bytes.push(b'/');
+        self.entry(&Item {
             path,
-            bytes,
+            name: &bytes,
             meta,
-            tar::EntryType::Directory,
-            Vec::new(),
-            0,
-            io::empty(),
-        )?;
-        if self.options.overlay && has_opaque(path) {
-            let marker = name.join(".wh..wh..opq").as_os_str().as_bytes().to_vec();
-            self.entry(
-                path,
-                marker,
-                meta,
-                tar::EntryType::Regular,
-                Vec::new(),
-                0,
-                io::empty(),
-            )?;
-        }
-        Ok(())
+            kind: EntryType::Directory,
+            link: &[],
+        })
     }
 
     fn file(&mut self, path: &Path, name: &Path, meta: &Metadata) -> Result<()> {
         let kind = meta.file_type();
-        let bytes = name.as_os_str().as_bytes().to_vec();
-        if kind.is_char_device() && meta.rdev() == 0 && self.options.overlay {
-            self.wake()?;
-            let mut hidden = b".wh.".to_vec();
-            hidden.extend(name.file_name().unwrap_or_default().as_bytes());
-            let marker = name.with_file_name(std::ffi::OsStr::from_bytes(&hidden));
-            let marker = marker.as_os_str().as_bytes().to_vec();
-            return self.entry(
-                path,
-                marker,
-                meta,
-                tar::EntryType::Regular,
-                Vec::new(),
-                0,
-                io::empty(),
-            );
-        }
         if kind.is_socket() || kind.is_char_device() || kind.is_block_device() {
             return Ok(());
         }
         self.wake()?;
+        let bytes = name.as_os_str().as_bytes();
+        let item = |kind, link| Item {
+            path,
+            name: bytes,
+            meta,
+            kind,
+            link,
+        };
         if meta.nlink() > 1 {
-            let first = self
-                .linked
-                .entry((meta.dev(), meta.ino()))
-                .or_insert_with(|| name.to_owned());
-            if first != name {
-                let link = first.as_os_str().as_bytes().to_vec();
-                return self.entry(
-                    path,
-                    bytes,
-                    meta,
-                    tar::EntryType::Link,
-                    link,
-                    0,
-                    io::empty(),
-                );
+            let key = (meta.dev(), meta.ino());
+            let first = self.linked.entry(key).or_insert_with(|| bytes.to_vec());
+            if first != bytes {
+                let first = first.clone();
+                return self.entry(&item(EntryType::Link, &first));
             }
         }
         if kind.is_symlink() {
             let target = std::fs::read_link(path).map_err(|e| Error::at("read link", path, e))?;
-            let link = target.as_os_str().as_bytes().to_vec();
-            return self.entry(
-                path,
-                bytes,
-                meta,
-                tar::EntryType::Symlink,
-                link,
-                0,
-                io::empty(),
-            );
+            return self.entry(&item(EntryType::Symlink, target.as_os_str().as_bytes()));
         }
         if kind.is_fifo() {
-            return self.entry(
-                path,
-                bytes,
-                meta,
-                tar::EntryType::Fifo,
-                Vec::new(),
-                0,
-                io::empty(),
-            );
+            return self.entry(&item(EntryType::Fifo, &[]));
         }
         let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
         let flags = i32::try_from(flags.bits()).unwrap_or(0);
@@ -320,28 +266,14 @@ impl<'a, W: Write> Packer<'a, W> {
                 most,
             ));
         }
-        self.entry(
-            path,
-            bytes,
-            meta,
-            tar::EntryType::Regular,
-            Vec::new(),
-            size,
-            file,
-        )
+        self.entry_of(&item(EntryType::Regular, &[]), size, file)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "an entry has that many parts")]
-    fn entry(
-        &mut self,
-        path: &Path,
-        name: Vec<u8>,
-        meta: &Metadata,
-        kind: tar::EntryType,
-        link: Vec<u8>,
-        size: u64,
-        content: impl io::Read,
-    ) -> Result<()> {
+    fn entry(&mut self, item: &Item<'_>) -> Result<()> {
+        self.entry_of(item, 0, io::empty())
+    }
+
+    fn entry_of(&mut self, item: &Item<'_>, size: u64, content: impl io::Read) -> Result<()> {
         self.packed.entries += 1;
         let limits = self.options.limits;
         if self.packed.entries > limits.entries {
@@ -351,117 +283,13 @@ impl<'a, W: Write> Packer<'a, W> {
                 limits.entries,
             ));
         }
-        let mut header = tar::Header::new_ustar();
-        header.set_entry_type(kind);
-        header.set_mode(meta.mode() & 0o7777);
-        let (uid, gid) = self.options.owner.unwrap_or((meta.uid(), meta.gid()));
-        header.set_uid(uid.into());
-        header.set_gid(gid.into());
-        header.set_size(size);
-        let time = match self.options.times {
-            Times::Fixed(time) => time,
-            Times::Clamped(most) => meta.mtime().min(most),
-            Times::Kept => meta.mtime(),
-        };
-        let mut records: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-        match u64::try_from(time) {
-            Ok(time) => header.set_mtime(time),
-            Err(_) => records.push((b"mtime".to_vec(), time.to_string().into_bytes())),
-        }
-        let fields = header.as_old_mut();
-        for (field, key, value) in [
-            (&mut fields.name, b"path".as_slice(), &name),
-            (&mut fields.linkname, b"linkpath", &link),
-        ] {
-            if value.len() > field.len() || !value.is_ascii() {
-                records.push((key.to_vec(), value.clone()));
-            }
-            for (to, from) in field.iter_mut().zip(value) {
-                *to = *from;
-            }
-        }
-        if self.options.xattrs && kind != tar::EntryType::Link && kind != tar::EntryType::Symlink {
-            records.extend(attributes(path)?);
-        }
-        header.set_cksum();
-        if !records.is_empty() {
-            self.extended(&records)?;
-        }
-        let mut content = content.take(size);
-        self.builder
-            .append(&header, &mut content)
-            .map_err(written)?;
-        if content.limit() > 0 {
-            return Err(Error::Refused(format!(
-                "{} changed while it was packed; try again",
-                path.display()
-            )));
-        }
-        Ok(())
+        let (owner, times, xattrs) = (self.options.owner, self.options.times, self.options.xattrs);
+        entry::write(
+            &mut self.builder,
+            item,
+            (owner, times, xattrs),
+            size,
+            content,
+        )
     }
-
-    /// A PAX header.
-    fn extended(&mut self, records: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
-        let mut bytes = Vec::new();
-        for (key, value) in records {
-            // The length counts its own digits.
-            let rest = key.len() + value.len() + 3;
-            let mut length = rest + 1;
-            while length != rest + length.to_string().len() {
-                length = rest + length.to_string().len();
-            }
-            bytes.extend(format!("{length} ").into_bytes());
-            bytes.extend(key);
-            bytes.push(b'=');
-            bytes.extend(value);
-            bytes.push(b'\n');
-        }
-        let mut header = tar::Header::new_ustar();
-        header.set_entry_type(tar::EntryType::XHeader);
-        header.set_path("PaxHeaders/entry").map_err(written)?;
-        header.set_size(u64::try_from(bytes.len()).unwrap_or(0));
-        header.set_mode(0o644);
-        header.set_cksum();
-        self.builder
-            .append(&header, bytes.as_slice())
-            .map_err(written)
-    }
-}
-
-fn written(error: io::Error) -> Error {
-    Error::io("write the archive", error)
-}
-
-fn has_opaque(path: &Path) -> bool {
-    OPAQUE.iter().any(|name| {
-        xattr::get(path, name)
-            .ok()
-            .flatten()
-            .is_some_and(|value| value == b"y")
-    })
-}
-
-/// The extended attributes that mean something in an image, sorted by name.
-fn attributes(path: &Path) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-    let mut found = BTreeMap::new();
-    let names = match xattr::list(path) {
-        Ok(names) => names,
-        Err(e) if e.kind() == io::ErrorKind::Unsupported => return Ok(Vec::new()),
-        Err(e) => return Err(Error::at("list extended attributes of", path, e)),
-    };
-    for name in names {
-        let bytes = name.as_bytes();
-        let kept = (bytes.starts_with(b"user.") && !bytes.starts_with(b"user.overlay."))
-            || bytes == b"security.capability"
-            || bytes.starts_with(b"system.posix_acl_");
-        if !kept || found.len() >= limits::XATTRS {
-            continue;
-        }
-        let value =
-            xattr::get(path, &name).map_err(|e| Error::at("read attributes of", path, e))?;
-        if let Some(value) = value {
-            found.insert([b"SCHILY.xattr.".as_slice(), bytes].concat(), value);
-        }
-    }
-    Ok(found.into_iter().collect())
 }

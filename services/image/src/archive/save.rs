@@ -9,7 +9,7 @@ use std::path::Path;
 use regatta_model::Digest;
 use serde_json::{Value, json};
 
-use crate::compression::{Hashing, decoder};
+use crate::compression::{Compression, Hashing, decoder};
 use crate::error::{Error, Result};
 use crate::progress::{Progress, Task};
 use crate::store::{
@@ -101,14 +101,12 @@ impl Store {
                 as_oci(&bytes)?
             };
             let digest = Digest::of(&bytes);
-            let mut entry = json!({
-                "mediaType": OCI_MANIFEST,
-                "digest": digest.to_string(),
-                "size": bytes.len(),
-            });
-            if let Some(name) = name {
-                entry["annotations"] = json!({REF_NAME: name});
-            }
+            let annotations = name.as_ref().map(|name| json!({REF_NAME: name}));
+            let mut entry = serde_json::Map::new();
+            entry.insert("mediaType".into(), json!(OCI_MANIFEST));
+            entry.insert("digest".into(), json!(digest.to_string()));
+            entry.insert("size".into(), json!(bytes.len()));
+            entry.extend(annotations.map(|annotations| ("annotations".to_owned(), annotations)));
             entries.push(entry);
             small.insert(digest, bytes);
             blobs.insert(manifest.config.digest, manifest.config.size);
@@ -219,8 +217,10 @@ impl Store {
 fn as_oci(bytes: &[u8]) -> Result<Vec<u8>> {
     let mut value: Value = serde_json::from_slice(bytes)
         .map_err(|e| Error::malformed("a manifest of the local store", e.to_string()))?;
-    value["mediaType"] = json!(OCI_MANIFEST);
-    value["config"]["mediaType"] = json!(OCI_CONFIG);
+    set(&mut value, "mediaType", OCI_MANIFEST);
+    if let Some(config) = value.get_mut("config") {
+        set(config, "mediaType", OCI_CONFIG);
+    }
     for layer in value
         .get_mut("layers")
         .and_then(Value::as_array_mut)
@@ -231,14 +231,24 @@ fn as_oci(bytes: &[u8]) -> Result<Vec<u8>> {
             .get("mediaType")
             .and_then(Value::as_str)
             .unwrap_or_default();
-        let ending = match docker.rsplit('.').next() {
-            Some("gzip") => "tar+gzip",
-            Some("zstd") => "tar+zstd",
-            _ => "tar",
+        let compression = match docker {
+            _ if docker.ends_with("gzip") => Compression::Gzip,
+            _ if docker.ends_with("zstd") => Compression::Zstd,
+            _ => Compression::None,
         };
-        layer["mediaType"] = json!(format!("application/vnd.oci.image.layer.v1.{ending}"));
+        set(
+            layer,
+            "mediaType",
+            compression.layer_media_type().unwrap_or_default(),
+        );
     }
     Ok(value.to_string().into_bytes())
+}
+
+fn set(value: &mut Value, key: &str, text: &str) {
+    if let Some(map) = value.as_object_mut() {
+        map.insert(key.into(), json!(text));
+    }
 }
 
 /// Writes members with nothing in their headers that differs from time to time.

@@ -143,10 +143,15 @@ impl Store {
 
     /// The second half of [`Self::ingest`].
     pub fn publish(&self, staged: Staged) -> Result<(Digest, u64)> {
-        let path = self.blob_path(&staged.digest);
+        let Staged {
+            _scratch,
+            path,
+            digest,
+            size,
+        } = staged;
         // Renamed even where one is there already: that one may have been damaged since.
-        rename_durably(&staged.path, &path)?;
-        Ok((staged.digest, staged.size))
+        rename_durably(&path, &self.blob_path(&digest))?;
+        Ok((digest, size))
     }
 
     /// Takes a small blob in from memory.

@@ -92,7 +92,10 @@ impl Store {
             .filter(|digest| !needed.blobs.contains(digest));
         let layers = layer::all(&self.path("layers"))?;
         let layers = layers.into_iter().filter(|id| !needed.layers.contains(id));
-        self.drop_all(blobs, layers)
+        let freed = self.drop_all(blobs, layers)?;
+        // What a step made is of no use without its layer.
+        crate::build::sweep_cache(self)?;
+        Ok(freed)
     }
 
     /// Takes a name away, and removes what only it referred to. While something is being taken in
@@ -133,9 +136,9 @@ impl Store {
         });
         drop(work);
         if done.is_err() {
-            images
-                .iter()
-                .for_each(|(manifest, _)| self.discard_refused(manifest));
+            for (manifest, _) in images {
+                self.discard_refused(manifest);
+            }
         }
         done
     }

@@ -63,16 +63,15 @@ impl Store {
         for (blob, diff_id) in manifest.layers.iter().zip(diff_ids) {
             let here = chain_id(chain, diff_id);
             chain = Some(here);
-            let path = match self.unpacked(diff_id, here)? {
-                Some(path) => path,
-                None => {
-                    let promise = Promise {
-                        blob: blob.digest,
-                        blob_size: blob.size,
-                        diff_id,
-                    };
-                    self.unpack_layer(&promise, here, &paths)?
-                }
+            let path = if let Some(path) = self.unpacked(diff_id, here)? {
+                path
+            } else {
+                let promise = Promise {
+                    blob: blob.digest,
+                    blob_size: blob.size,
+                    diff_id,
+                };
+                self.unpack_layer(&promise, here, &paths)?
             };
             paths.retain(|have| *have != path);
             paths.push(path);

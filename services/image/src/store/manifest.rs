@@ -56,6 +56,9 @@ impl Manifest {
         let digest = Digest::of(bytes);
         let wrong = |why: String| Error::malformed(format!("manifest {digest}"), why);
         let value: Value = serde_json::from_slice(bytes).map_err(|e| wrong(e.to_string()))?;
+        if !value.is_object() {
+            return Err(wrong("it is no JSON object".into()));
+        }
         if value.get("manifests").is_some() {
             return Err(wrong("it is an index of images, not one image".into()));
         }

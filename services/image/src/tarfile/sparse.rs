@@ -114,7 +114,7 @@ impl<R: Read> TarReader<R> {
             (Some(1), Some(0)) if map.is_empty() => map = self.map_before_content()?,
             _ => return Err("its form of sparseness is not known".into()),
         }
-        if map.len() % 2 != 0 {
+        if !map.len().is_multiple_of(2) {
             return Err("its map has a piece without length".into());
         }
         let pieces = map.chunks_exact(2).filter_map(|pair| match pair {
