@@ -1,5 +1,10 @@
 //! The agent's promises: what it holds agrees with what the server wants, no outcome is lost, a set-up is made
-//! once. May not: know how the agent is built inside.
+//! once, and nothing that a test left behind can lead the agent astray. May not: know how the agent is built inside.
 
+mod collect;
+mod killed;
+mod layers;
+mod mould;
 mod outbox;
 mod reconcile;
+mod setup;

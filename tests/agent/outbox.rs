@@ -12,7 +12,11 @@ use regatta_model::{AttemptId, Incarnation, Outcome};
 
 fn outcome(cell: u64, detail: usize) -> EndedAttempt {
     EndedAttempt {
-        attempt: AttemptId { run: "r".parse().unwrap(), cell, ordinal: 1 },
+        attempt: AttemptId {
+            run: "r".parse().unwrap(),
+            cell,
+            ordinal: 1,
+        },
         generation: 3,
         incarnation: Incarnation(5),
         outcome: Outcome::Exited { exit_code: 1 },
@@ -32,12 +36,18 @@ fn outcome(cell: u64, detail: usize) -> EndedAttempt {
 }
 
 fn cells(outbox: &Outbox) -> Vec<u64> {
-    outbox.batch().iter().map(|outcome| outcome.attempt.cell).collect()
+    outbox
+        .batch()
+        .iter()
+        .map(|outcome| outcome.attempt.cell)
+        .collect()
 }
 
 fn segments(directory: &std::path::Path) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> =
-        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     paths.sort();
     paths
 }
@@ -63,7 +73,10 @@ fn the_first_outcome_of_an_attempt_counts() {
     outbox.put(vec![outcome(1, 2)]).unwrap();
     assert_eq!(outbox.batch(), [outcome(1, 1)]);
     drop(outbox);
-    assert_eq!(Outbox::open(directory.path()).unwrap().batch(), [outcome(1, 1)]);
+    assert_eq!(
+        Outbox::open(directory.path()).unwrap().batch(),
+        [outcome(1, 1)]
+    );
 }
 
 #[test]
@@ -87,7 +100,10 @@ fn acknowledged_segments_go_and_the_others_stay() {
     drop(outbox);
     let outbox = Outbox::open(directory.path()).unwrap();
     assert!(outbox.is_empty());
-    let left: u64 = segments(directory.path()).iter().map(|p| p.metadata().unwrap().len()).sum();
+    let left: u64 = segments(directory.path())
+        .iter()
+        .map(|p| p.metadata().unwrap().len())
+        .sum();
     assert_eq!(left, 0, "nothing waits, nothing is kept");
 }
 
@@ -95,12 +111,16 @@ fn acknowledged_segments_go_and_the_others_stay() {
 fn a_batch_fits_into_a_sync() {
     let directory = tempfile::tempdir().unwrap();
     let mut outbox = Outbox::open(directory.path()).unwrap();
-    outbox.put((0..300).map(|cell| outcome(cell, 0)).collect()).unwrap();
+    outbox
+        .put((0..300).map(|cell| outcome(cell, 0)).collect())
+        .unwrap();
     assert_eq!(outbox.batch().len(), ENDED_MOST);
     for cell in 0..300 {
         outbox.acknowledge(&outcome(cell, 0).attempt).unwrap();
     }
-    outbox.put((0..5).map(|cell| outcome(cell, 3 << 20)).collect()).unwrap();
+    outbox
+        .put((0..5).map(|cell| outcome(cell, 3 << 20)).collect())
+        .unwrap();
     assert_eq!(cells(&outbox), [0, 1], "8 MiB at most");
 }
 

@@ -11,7 +11,11 @@ use regatta_model::wire::{Assignment, HeldState, Stop, SyncResponse};
 use regatta_model::{AttemptId, Digest, Incarnation};
 
 fn attempt(cell: u64) -> AttemptId {
-    AttemptId { run: "r".parse().unwrap(), cell, ordinal: 1 }
+    AttemptId {
+        run: "r".parse().unwrap(),
+        cell,
+        ordinal: 1,
+    }
 }
 
 fn plan() -> AttemptPlan {
@@ -37,11 +41,20 @@ fn plan() -> AttemptPlan {
 }
 
 fn assignment(cell: u64, generation: u64) -> Assignment {
-    Assignment { attempt: attempt(cell), generation, plan: plan() }
+    Assignment {
+        attempt: attempt(cell),
+        generation,
+        plan: plan(),
+    }
 }
 
 fn answer(start: Vec<Assignment>) -> SyncResponse {
-    SyncResponse { start, lease_ms: 1000, next_sync_ms: 300, ..SyncResponse::default() }
+    SyncResponse {
+        start,
+        lease_ms: 1000,
+        next_sync_ms: 300,
+        ..SyncResponse::default()
+    }
 }
 
 fn started(actions: &[Action]) -> Vec<u64> {
@@ -63,7 +76,10 @@ fn an_assignment_said_twice_starts_once() {
     assert_eq!(started(&held.answered(Moment(3), said)), [0; 0]);
     let holding = held.holding(&BTreeSet::new());
     assert_eq!(holding.len(), 1);
-    assert_eq!((holding[0].generation, holding[0].state), (7, HeldState::Running));
+    assert_eq!(
+        (holding[0].generation, holding[0].state),
+        (7, HeldState::Running)
+    );
 }
 
 #[test]
@@ -82,34 +98,68 @@ fn no_more_is_held_than_there_is_room_for() {
 #[test]
 fn without_a_lease_what_waits_is_dropped_and_nothing_starts() {
     let mut held = Reconcile::new(2, Incarnation(1));
-    held.answered(Moment(100), answer(vec![assignment(1, 1), assignment(2, 1)]));
-    assert!(held.starting(&attempt(1), Moment(1099)), "the lease counts from when the sync was sent");
+    held.answered(
+        Moment(100),
+        answer(vec![assignment(1, 1), assignment(2, 1)]),
+    );
+    assert!(
+        held.starting(&attempt(1), Moment(1099)),
+        "the lease counts from when the sync was sent"
+    );
     assert_eq!(held.lease_left_ms(Moment(600)), 500);
     assert!(!held.starting(&attempt(2), Moment(1100)));
     assert_eq!(held.passed(Moment(1099)), []);
-    assert_eq!(held.passed(Moment(1100)), [Action::Drop { attempt: attempt(2) }]);
+    assert_eq!(
+        held.passed(Moment(1100)),
+        [Action::Drop {
+            attempt: attempt(2)
+        }]
+    );
     let holding = held.holding(&BTreeSet::new());
-    assert_eq!(holding.len(), 1, "what runs is the executor's to end: {holding:?}");
+    assert_eq!(
+        holding.len(),
+        1,
+        "what runs is the executor's to end: {holding:?}"
+    );
 }
 
 #[test]
 fn a_stop_drops_what_waits_ends_what_runs_and_leaves_what_ended() {
     let mut held = Reconcile::new(3, Incarnation(1));
-    held.answered(Moment(0), answer((1..4).map(|cell| assignment(cell, 1)).collect()));
+    held.answered(
+        Moment(0),
+        answer((1..4).map(|cell| assignment(cell, 1)).collect()),
+    );
     assert!(held.starting(&attempt(2), Moment(1)));
     assert!(held.starting(&attempt(3), Moment(1)));
     assert!(held.ending(&attempt(3)));
     assert_eq!(held.ended(&attempt(3)), Some(1));
-    let stop = |cell| Stop { attempt: attempt(cell), reason: "cancelled".into() };
-    let said = SyncResponse { stop: (1..5).map(stop).collect(), ..answer(Vec::new()) };
+    let stop = |cell| Stop {
+        attempt: attempt(cell),
+        reason: "cancelled".into(),
+    };
+    let said = SyncResponse {
+        stop: (1..5).map(stop).collect(),
+        ..answer(Vec::new())
+    };
     let actions = held.answered(Moment(2), said);
     assert_eq!(
         actions,
-        [Action::Drop { attempt: attempt(1) }, Action::Stop { attempt: attempt(2) }]
+        [
+            Action::Drop {
+                attempt: attempt(1)
+            },
+            Action::Stop {
+                attempt: attempt(2)
+            }
+        ]
     );
     assert!(!held.starting(&attempt(1), Moment(3)), "it was dropped");
     let holding = held.holding(&BTreeSet::new());
-    assert_eq!(holding.iter().map(|h| h.attempt.cell).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(
+        holding.iter().map(|h| h.attempt.cell).collect::<Vec<_>>(),
+        [2, 3]
+    );
 }
 
 #[test]
@@ -123,10 +173,21 @@ fn an_outcome_is_held_until_it_is_acknowledged_and_is_not_run_again() {
     // The server has not heard of it yet and says the assignment again, even as a newer one.
     assert_eq!(held.answered(Moment(2), answer(vec![assignment(1, 2)])), []);
     let told = BTreeSet::from([attempt(1)]);
-    assert_eq!(held.holding(&told), [], "what this sync reports is not held");
-    let said =
-        SyncResponse { acknowledged: vec![attempt(1)], ..answer(vec![assignment(1, 1)]) };
-    assert_eq!(held.answered(Moment(3), said), [Action::Acknowledged { attempt: attempt(1) }]);
+    assert_eq!(
+        held.holding(&told),
+        [],
+        "what this sync reports is not held"
+    );
+    let said = SyncResponse {
+        acknowledged: vec![attempt(1)],
+        ..answer(vec![assignment(1, 1)])
+    };
+    assert_eq!(
+        held.answered(Moment(3), said),
+        [Action::Acknowledged {
+            attempt: attempt(1)
+        }]
+    );
     assert!(held.is_empty());
 }
 
@@ -134,7 +195,10 @@ fn an_outcome_is_held_until_it_is_acknowledged_and_is_not_run_again() {
 fn an_acknowledgement_of_what_has_not_ended_is_nothing() {
     let mut held = Reconcile::new(1, Incarnation(1));
     held.answered(Moment(0), answer(vec![assignment(1, 1)]));
-    let said = SyncResponse { acknowledged: vec![attempt(1), attempt(9)], ..answer(Vec::new()) };
+    let said = SyncResponse {
+        acknowledged: vec![attempt(1), attempt(9)],
+        ..answer(Vec::new())
+    };
     assert_eq!(held.answered(Moment(1), said), []);
     assert_eq!(held.busy(), 1);
 }
@@ -145,7 +209,12 @@ fn another_life_of_the_executor_drops_what_waited() {
     held.answered(Moment(0), answer(vec![assignment(1, 1), assignment(2, 1)]));
     held.starting(&attempt(1), Moment(1));
     assert_eq!(held.reborn(Incarnation(1)), [], "the same life");
-    assert_eq!(held.reborn(Incarnation(2)), [Action::Drop { attempt: attempt(2) }]);
+    assert_eq!(
+        held.reborn(Incarnation(2)),
+        [Action::Drop {
+            attempt: attempt(2)
+        }]
+    );
     assert_eq!(held.incarnation(), Incarnation(2));
     assert_eq!(held.busy(), 1, "what ran ends by its own outcome");
 }
@@ -216,10 +285,17 @@ impl World {
 
     fn sync(&mut self, request_arrives: bool, answer_arrives: bool) {
         let told = self.disk.clone();
-        let holding: BTreeSet<AttemptId> =
-            self.held.holding(&told).into_iter().map(|held| held.attempt).collect();
+        let holding: BTreeSet<AttemptId> = self
+            .held
+            .holding(&told)
+            .into_iter()
+            .map(|held| held.attempt)
+            .collect();
         for attempt in &self.disk {
-            assert!(told.contains(attempt) || holding.contains(attempt), "forgotten: {attempt}");
+            assert!(
+                told.contains(attempt) || holding.contains(attempt),
+                "forgotten: {attempt}"
+            );
         }
         if !request_arrives {
             return;
@@ -235,10 +311,13 @@ impl World {
             generation: 1,
             plan: plan(),
         });
-        let stop = holding.iter().filter(|a| self.cancelled.contains(*a)).map(|attempt| Stop {
-            attempt: attempt.clone(),
-            reason: "cancelled".into(),
-        });
+        let stop = holding
+            .iter()
+            .filter(|a| self.cancelled.contains(*a))
+            .map(|attempt| Stop {
+                attempt: attempt.clone(),
+                reason: "cancelled".into(),
+            });
         let said = SyncResponse {
             acknowledged: told.iter().cloned().collect(),
             start: start.collect(),
@@ -256,7 +335,10 @@ impl World {
         for action in actions {
             match action {
                 Action::Start { attempt, .. } => {
-                    assert!(self.tasks.insert(attempt.clone()), "{attempt} has a task already");
+                    assert!(
+                        self.tasks.insert(attempt.clone()),
+                        "{attempt} has a task already"
+                    );
                     assert!(!self.disk.contains(&attempt), "{attempt} ended already");
                 }
                 Action::Drop { attempt } => {
@@ -294,7 +376,11 @@ impl World {
                 self.carry_out(actions);
             }
             Step::Start => {
-                let waits = self.tasks.iter().find(|a| !self.running.contains(*a)).cloned();
+                let waits = self
+                    .tasks
+                    .iter()
+                    .find(|a| !self.running.contains(*a))
+                    .cloned();
                 let Some(attempt) = waits else { return };
                 if self.held.starting(&attempt, Moment(self.now)) {
                     assert!(self.held.lease_left_ms(Moment(self.now)) > 0);
@@ -314,7 +400,10 @@ impl World {
             }
         }
         let busy = self.held.busy();
-        assert!(busy <= usize::try_from(self.held.slots()).unwrap(), "{busy} held");
+        assert!(
+            busy <= usize::try_from(self.held.slots()).unwrap(),
+            "{busy} held"
+        );
         assert_eq!(busy, self.tasks.len(), "each busy attempt has one task");
     }
 }

@@ -193,6 +193,17 @@ impl Conversation<'_> {
         }
         self.reached = true;
         let started = answer.start.len();
+        tracing::debug!(
+            free = request.free,
+            holding = request.holding.len(),
+            ended = request.ended.len(),
+            wait_ms = request.wait_ms,
+            ?took,
+            started,
+            acknowledged = answer.acknowledged.len(),
+            stopped = answer.stop.len(),
+            "synced"
+        );
         self.take(sent, answer).await;
         Ok(Told { started, took })
     }
