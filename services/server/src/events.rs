@@ -30,8 +30,7 @@ pub(crate) async fn stream(
     let run = run_id(&run)?;
     head(&app, &run).await?;
     let after = match headers.get("last-event-id").map(|value| value.to_str()) {
-        None => 0,
-        Some(Ok("")) => 0,
+        None | Some(Ok("")) => 0,
         Some(text) => text
             .ok()
             .and_then(|text| text.trim().parse().ok())

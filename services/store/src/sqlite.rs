@@ -1,6 +1,8 @@
 //! SQLite: the embedded default. One connection writes, several read; the write-ahead log keeps them apart.
 //! May not: be used by two servers at once (a lock file sees to it).
 
+mod attempts;
+mod column;
 mod read;
 mod write;
 

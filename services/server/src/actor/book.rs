@@ -14,6 +14,7 @@ use regatta_store::{EndedRow, RunHead, StateRow};
 use regatta_verdict::judge::{self, AttemptFacts, Policy};
 
 use super::bits::Bits;
+use super::facts::{facts_of, is_failing};
 use super::live::LiveRun;
 use super::wall_ms;
 
@@ -40,39 +41,6 @@ pub(super) struct OpenRun {
 struct Begun {
     facts: Vec<AttemptFacts>,
     verdict: Option<Verdict>,
-}
-
-/// What verdicts are made from, out of what is recorded.
-fn facts_of(row: &EndedRow) -> AttemptFacts {
-    use regatta_model::case::CaseStatus;
-    let name = |index: u32| {
-        let index = usize::try_from(index).ok()?;
-        row.cases.set.as_ref()?.names.get(index).cloned()
-    };
-    let failing = row
-        .cases
-        .exceptions
-        .iter()
-        .filter(|e| e.status.is_failure());
-    let mut failing: Vec<String> = failing.filter_map(|e| name(e.index)).collect();
-    failing.sort_unstable();
-    AttemptFacts {
-        ordinal: row.attempt.ordinal,
-        host: row.host.clone(),
-        outcome: row.outcome,
-        blame: row.blame,
-        passed: row.passed,
-        failing,
-        flaky: row
-            .cases
-            .exceptions
-            .iter()
-            .any(|e| e.status == CaseStatus::Flaky),
-    }
-}
-
-const fn is_failing(verdict: Option<Verdict>) -> bool {
-    matches!(verdict, Some(Verdict::Failed | Verdict::Unresolved))
 }
 
 impl OpenRun {

@@ -10,6 +10,10 @@ use super::handle::{Reply, Synced, SyncedAnswer, SyncedEnd};
 use super::{Actor, KnownHost, Outgoing, Todo, Waiting};
 use crate::limits::HOSTS_MOST;
 
+/// A sync with a lower number than one that came so recently was overtaken by it. Later, the agent was started again and
+/// counts anew.
+const OVERTAKEN_WITHIN: Duration = Duration::from_secs(1);
+
 impl Actor {
     /// The latest moment for a host's next sync, and the longest that one waits, in milliseconds.
     fn next_sync_ms(&self) -> u64 {
@@ -54,8 +58,9 @@ impl Actor {
                     refuse(&synced, "a later life of this host's executor has spoken"),
                 );
             }
-            let lease = Duration::from_millis(self.shared.lease_ms);
-            let recent = known.heard.is_some_and(|heard| heard.elapsed() < lease);
+            let recent = known
+                .heard
+                .is_some_and(|heard| heard.elapsed() < OVERTAKEN_WITHIN);
             if *incarnation == known.incarnation && *sequence < known.sequence && recent {
                 let response = self.response(Outgoing::default());
                 return answer(reply, response);

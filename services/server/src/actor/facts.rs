@@ -1,0 +1,39 @@
+//! Facts out of what is recorded. May not: judge them.
+
+use regatta_model::report::Verdict;
+use regatta_store::EndedRow;
+use regatta_verdict::judge::AttemptFacts;
+
+/// What verdicts are made from, out of what is recorded.
+pub(super) fn facts_of(row: &EndedRow) -> AttemptFacts {
+    use regatta_model::case::CaseStatus;
+    let name = |index: u32| {
+        let index = usize::try_from(index).ok()?;
+        row.cases.set.as_ref()?.names.get(index).cloned()
+    };
+    let failing = row
+        .cases
+        .exceptions
+        .iter()
+        .filter(|e| e.status.is_failure());
+    let mut failing: Vec<String> = failing.filter_map(|e| name(e.index)).collect();
+    failing.sort_unstable();
+    AttemptFacts {
+        ordinal: row.attempt.ordinal,
+        host: row.host.clone(),
+        outcome: row.outcome,
+        blame: row.blame,
+        passed: row.passed,
+        failing,
+        flaky: row
+            .cases
+            .exceptions
+            .iter()
+            .any(|e| e.status == CaseStatus::Flaky),
+    }
+}
+
+/// Whether a verdict counts as failing in a run's progress.
+pub(super) const fn is_failing(verdict: Option<Verdict>) -> bool {
+    matches!(verdict, Some(Verdict::Failed | Verdict::Unresolved))
+}
