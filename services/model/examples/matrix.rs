@@ -5,9 +5,12 @@
     reason = "a program for people"
 )]
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
+use regatta_model::Digest;
 use regatta_model::matrix::Matrix;
+use regatta_model::run::Pins;
 
 fn main() {
     for file in std::env::args().skip(1) {
@@ -51,6 +54,22 @@ fn main() {
         println!(
             "  {} decoded, {:?} each",
             decoded.count(),
+            start.elapsed() / tries
+        );
+        let pin = |texts: BTreeSet<String>| {
+            let pin = |text: String| (text.clone(), Digest::of(text.as_bytes()));
+            texts.into_iter().map(pin).collect()
+        };
+        let pins = Pins {
+            images: pin(matrix.images(10_000).unwrap_or_default()),
+            files: pin(matrix.file_sources(10_000).unwrap_or_default()),
+        };
+        let start = Instant::now();
+        let plans =
+            (0..tries).filter(|cell| matrix.plan(u64::from(*cell) * 7919 % count, &pins).is_ok());
+        println!(
+            "  {} planned, {:?} each",
+            plans.count(),
             start.elapsed() / tries
         );
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -92,13 +92,17 @@ impl Matrix {
     /// Reads and checks `source`, YAML or JSON. `file` is its name, for messages and as the default of the
     /// matrix's name; nothing is read from it.
     pub fn parse(source: &str, file: &str) -> Result<Self, Diagnostics> {
-        let nowhere = |_: Spot| String::new();
-        let root = tree::read(source)
-            .map_err(|findings| Diagnostics::new(file, source, findings, &nowhere))?;
-        let pointer = |spot: Spot| root.pointer(spot);
-        written::read(&root)
-            .and_then(|written| Self::new(written, file))
-            .map_err(|findings| Diagnostics::new(file, source, findings, &pointer))
+        let told = |findings, pointer: &dyn Fn(Spot) -> String| {
+            Diagnostics::new(file, source, findings, pointer)
+        };
+        let root = tree::read(source).map_err(|findings| told(findings, &|_| String::new()))?;
+        let (written, mut findings) = written::read(&root);
+        match written.map(|written| Self::new(written, file)) {
+            Some(Ok(matrix)) if findings.is_empty() => return Ok(matrix),
+            Some(Err(further)) => findings.extend(further),
+            _ => {}
+        }
+        Err(told(findings, &|spot| root.pointer(spot)))
     }
 
     fn new(mut written: Written, file: &str) -> Result<Self, Vec<Finding>> {

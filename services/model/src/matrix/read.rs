@@ -40,7 +40,7 @@ impl Reader {
         let message = match &self.key {
             Some((key, _)) if found == "nothing" => format!("{} has no value", quote(key)),
             Some((key, _)) => format!("{} cannot be {found}", quote(key)),
-            None => format!("this cannot be {found}"),
+            None => format!("a matrix cannot be {found}"),
         };
         self.refuse(
             Finding::new(node.at, message)
@@ -202,7 +202,10 @@ impl<'n> Entries<'n> {
     /// The mapping in `node`, its unknown keys told.
     pub(super) fn of(node: &'n Node, keys: &[&str], reader: &mut Reader) -> Option<Self> {
         let known = || keys.iter().copied().filter(|key| !LATER.contains(key));
-        let expected = format!("a mapping with the keys {}", one_of(known()));
+        let expected = match reader.key_at() {
+            Some(_) => format!("a mapping with the keys {}", one_of(known())),
+            None => "a mapping with at least `image`, `axes` and `test`".to_owned(),
+        };
         let entries = reader.map(node, &expected)?;
         for entry in entries {
             if reader.findings.len() > FINDINGS_MOST {

@@ -14,8 +14,13 @@ pub(super) struct Text(pub(super) String);
 
 impl Read for Text {
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
-        let scalar = reader.scalar(node, "a text")?;
-        Some(Self(scalar.text.clone()))
+        let expected = match node.kind {
+            Kind::List(_) => "a single text",
+            _ => "a text",
+        };
+        reader
+            .scalar(node, expected)
+            .map(|scalar| Self(scalar.text.clone()))
     }
 }
 

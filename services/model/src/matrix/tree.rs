@@ -64,7 +64,12 @@ impl Node {
     /// What a person would call it.
     pub(super) fn describe(&self) -> String {
         match &self.kind {
-            Kind::Scalar(scalar) if scalar.is_null() => "nothing".to_owned(),
+            Kind::Scalar(scalar) if scalar.is_null() && scalar.text.is_empty() => {
+                "nothing".to_owned()
+            }
+            Kind::Scalar(scalar) if scalar.is_null() => {
+                format!("{} (nothing)", quote(&scalar.text))
+            }
             Kind::Scalar(scalar) if scalar.plain => quote(&scalar.text),
             Kind::Scalar(scalar) => format!("the text {}", quote(&scalar.text)),
             Kind::List(_) => "a list".to_owned(),

@@ -259,13 +259,11 @@ written! {
     }
 }
 
-/// Reads the whole matrix.
-pub(super) fn read(root: &Node) -> Result<Written, Vec<Finding>> {
+/// Reads the whole matrix, and says what is wrong with it. Where only unknown keys are, there is something to
+/// check further.
+pub(super) fn read(root: &Node) -> (Option<Written>, Vec<Finding>) {
     let mut reader = Reader::default();
-    match Written::read(root, &mut reader) {
-        Some(written) if reader.findings.is_empty() => Ok(written),
-        _ => Err(reader.findings),
-    }
+    (Written::read(root, &mut reader), reader.findings)
 }
 
 /// The `only` of a matrix over fewer values.
