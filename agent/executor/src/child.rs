@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::Mode;
 use nix::unistd::{chdir, fchdir, sethostname, setsid};
@@ -15,7 +16,7 @@ use nix::unistd::{chdir, fchdir, sethostname, setsid};
 use crate::mounting::{Tree, mask, overlay, present, read_only, source_tree, text, write_file};
 use crate::order::{Order, Report};
 use crate::steps::{SLOTS_MOST, Slot, Step};
-use crate::sys::process::{CloneFlags, ORDER_SIGNAL, Side};
+use crate::sys::process::ORDER_SIGNAL;
 use crate::sys::{credentials, files, mount, process};
 use crate::{capabilities, mounting, seccomp, target};
 
@@ -71,25 +72,31 @@ pub(crate) fn run(order: &Order, mut table: Table) -> ! {
             fail(&report, place, errno);
         }
     }
-    // Whoever cannot be heard has no executor, and should not be.
-    if tell(&report, Report::Ready).is_err() {
+    // From here on this process ends with its executor; whoever has none already should not be.
+    if is_unheard(&report) {
         process::exit(NEVER_STARTED);
     }
-    let flags = CloneFlags {
-        wait: true,
-        ..CloneFlags::default()
+    let program = match Program::new(&order.program) {
+        Ok(program) => program,
+        Err(errno) => fail(&report, order.setup.len() + order.program.len(), errno),
     };
-    match process::clone(flags, None) {
-        Err(errno) => fail(&report, order.setup.len(), errno),
-        Ok(Side::Child) => {
-            for (place, step) in order.program.iter().enumerate() {
-                if let Err(errno) = carry_out(step, &mut table) {
-                    fail(&report, order.setup.len() + place, errno);
-                }
+    // The child shares our memory: it allocates nothing.
+    let mut child = || {
+        for (place, step) in order.program.iter().enumerate() {
+            let done = match step {
+                Step::Execute { .. } => Err(program.execute()),
+                step => become_program(step, &table),
+            };
+            if let Err(errno) = done {
+                let _heard = tell_failure(&report, order.setup.len() + place, errno);
+                break;
             }
-            process::exit(NEVER_STARTED)
         }
-        Ok(Side::Parent { pid, .. }) => {
+        NEVER_STARTED
+    };
+    match process::spawn_sharing(&mut child) {
+        Err(errno) => fail(&report, order.setup.len() + order.program.len(), errno),
+        Ok(pid) => {
             // The report of a failure, if there was one, is already in the pipe, before this.
             let at = process::monotonic_ns();
             drop(table);
@@ -99,19 +106,29 @@ pub(crate) fn run(order: &Order, mut table: Table) -> ! {
     }
 }
 
+/// Whether nobody can read the report any more. (To write something would only wake the executor.)
+fn is_unheard(report: &OwnedFd) -> bool {
+    let mut watched = [PollFd::new(report.as_fd(), PollFlags::empty())];
+    poll(&mut watched, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+}
+
 fn tell(report: &OwnedFd, what: Report) -> Result<()> {
     nix::unistd::write(report, &what.encode()).map(drop)
 }
 
-fn fail(report: &OwnedFd, place: usize, errno: Errno) -> ! {
+fn tell_failure(report: &OwnedFd, place: usize, errno: Errno) -> Result<()> {
     let step = u32::try_from(place).unwrap_or(u32::MAX);
-    let _gone = tell(
+    tell(
         report,
         Report::Failed {
             step,
             errno: errno_number(errno),
         },
-    );
+    )
+}
+
+fn fail(report: &OwnedFd, place: usize, errno: Errno) -> ! {
+    let _gone = tell_failure(report, place, errno);
     process::exit(NEVER_STARTED)
 }
 
@@ -212,6 +229,7 @@ fn carry_out(step: &Step, table: &mut Table) -> Result<()> {
             files::pivot_here()
         }
         Step::EnterUsers { users } => process::enter(table.get(*users)?, libc::CLONE_NEWUSER),
+        // A program is executed by [`Program`] alone.
         other => become_program(other, table),
     }
 }
@@ -251,37 +269,57 @@ fn become_program(step: &Step, table: &Table) -> Result<()> {
         Step::DefaultSignals => process::default_signals(),
         Step::CloseDescriptors => files::close_from_at_exec(3),
         Step::Filter => credentials::load_filter(seccomp::filter()),
-        Step::Execute {
-            candidates,
-            argv,
-            env,
-        } => Err(execute(candidates, argv, env)?),
         // Every other step is carried out by our caller.
         _ => Err(Errno::ENOSYS),
     }
 }
 
-/// Tries each candidate; the error is the one that says most.
-fn execute(candidates: &[String], argv: &[String], env: &[String]) -> Result<Errno> {
-    let argv = argv
-        .iter()
-        .map(|one| text(one))
-        .collect::<Result<Vec<_>>>()?;
-    let env = env
-        .iter()
-        .map(|one| text(one))
-        .collect::<Result<Vec<_>>>()?;
-    let argv = pointers(&argv);
-    let env = pointers(&env);
-    let mut worst = Errno::ENOENT;
-    for candidate in candidates {
-        match process::execute(&text(candidate)?, &argv, &env) {
-            Errno::ENOENT | Errno::ENOTDIR => {}
-            Errno::EACCES => worst = Errno::EACCES,
-            other => return Ok(other),
-        }
+/// A program with all its texts as the kernel takes them, made before the process that executes it.
+struct Program {
+    candidates: Vec<CString>,
+    argv: Vec<CString>,
+    env: Vec<CString>,
+    /// Into `argv` and `env`, each with a null pointer at its end.
+    argv_pointers: Vec<*const libc::c_char>,
+    env_pointers: Vec<*const libc::c_char>,
+}
+
+impl Program {
+    fn new(steps: &[Step]) -> Result<Self> {
+        let Some(Step::Execute {
+            candidates,
+            argv,
+            env,
+        }) = steps.last()
+        else {
+            return Err(Errno::EINVAL);
+        };
+        let texts = |all: &[String]| all.iter().map(|one| text(one)).collect::<Result<Vec<_>>>();
+        let (candidates, argv, env) = (texts(candidates)?, texts(argv)?, texts(env)?);
+        let (argv_pointers, env_pointers) = (pointers(&argv), pointers(&env));
+        Ok(Self {
+            candidates,
+            argv,
+            env,
+            argv_pointers,
+            env_pointers,
+        })
     }
-    Ok(worst)
+
+    /// Tries each candidate; the error is the one that says most.
+    fn execute(&self) -> Errno {
+        debug_assert!(self.argv.len() < self.argv_pointers.len());
+        debug_assert!(self.env.len() < self.env_pointers.len());
+        let mut worst = Errno::ENOENT;
+        for candidate in &self.candidates {
+            match process::execute(candidate, &self.argv_pointers, &self.env_pointers) {
+                Errno::ENOENT | Errno::ENOTDIR => {}
+                Errno::EACCES => worst = Errno::EACCES,
+                other => return other,
+            }
+        }
+        worst
+    }
 }
 
 fn pointers(texts: &[CString]) -> Vec<*const libc::c_char> {

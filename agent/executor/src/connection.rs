@@ -19,6 +19,8 @@ pub(crate) struct Connection {
     output: Vec<u8>,
     /// Whether it asked to hear of every end.
     pub hears: bool,
+    /// Whether something waits until this client reads.
+    pub waits: bool,
 }
 
 impl Connection {
@@ -29,6 +31,7 @@ impl Connection {
             input: Vec::new(),
             output: Vec::new(),
             hears: false,
+            waits: false,
         })
     }
 

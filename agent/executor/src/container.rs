@@ -136,7 +136,7 @@ impl Container {
 
     fn hear(&mut self, report: Option<Report>) {
         match report {
-            None | Some(Report::Ready) => {}
+            None => {}
             Some(Report::Failed { step, errno }) => self.failed = Some((step, errno)),
             Some(Report::Started { at }) => self.started = Some(at),
             Some(Report::Ended { status, at }) => self.status = Some((status, at)),

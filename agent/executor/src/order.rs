@@ -57,8 +57,6 @@ pub(crate) const REPORT: usize = 24;
 /// What a container's first process tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Report {
-    /// Set up; the program comes next. Its writing also shows whether the executor still lives.
-    Ready,
     /// A step failed.
     Failed {
         /// Its place: those of the program follow those of the set-up.
@@ -83,7 +81,6 @@ pub(crate) enum Report {
 impl Report {
     pub(crate) fn encode(self) -> [u8; REPORT] {
         let (kind, value, at) = match self {
-            Self::Ready => (1, 0, 0),
             Self::Failed { step, errno } => (2, errno, u64::from(step)),
             Self::Started { at } => (3, 0, at),
             Self::Ended { status, at } => (4, status, at),
@@ -99,7 +96,6 @@ impl Report {
     pub(crate) fn decode(bytes: &[u8; REPORT]) -> Option<Self> {
         let (at, kind, value) = unpack(*bytes.first_chunk::<ANSWER>()?);
         Some(match kind {
-            1 => Self::Ready,
             2 => Self::Failed {
                 step: u32::try_from(at).ok()?,
                 errno: value,
@@ -151,7 +147,6 @@ mod tests {
             assert_eq!(Answer::decode(answer.encode()), answer);
         }
         for report in [
-            Report::Ready,
             Report::Failed {
                 step: 70_000,
                 errno: 2,

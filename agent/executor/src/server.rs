@@ -248,6 +248,10 @@ impl Server {
         let Ok(waits) = connection.write() else {
             return self.cut_off(number);
         };
+        if waits == connection.waits {
+            return;
+        }
+        connection.waits = waits;
         let mut flags = EpollFlags::EPOLLIN;
         flags.set(EpollFlags::EPOLLOUT, waits);
         let mut event = EpollEvent::new(flags, Token::Connection(number).encode());

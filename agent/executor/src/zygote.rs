@@ -145,7 +145,6 @@ fn obey(mut received: Vec<OwnedFd>) -> Result<(u64, i32, OwnedFd), (u64, Errno)>
     let flags = CloneFlags {
         namespaces: order.namespaces,
         sibling: true,
-        wait: false,
     };
     match process::clone(flags, cgroup) {
         Err(errno) => Err((order.number, errno)),

@@ -38,8 +38,6 @@ pub(crate) struct CloneFlags {
     pub namespaces: i32,
     /// The child becomes a child of our parent.
     pub sibling: bool,
-    /// We stand still until the child has executed a program or ended.
-    pub wait: bool,
 }
 
 /// Forks: the child has a copy of our memory. Single-threaded callers only.
@@ -49,9 +47,6 @@ pub(crate) fn clone(flags: CloneFlags, cgroup: Option<BorrowedFd<'_>>) -> Result
         u64::from(flags.namespaces.unsigned_abs()) | u64::from(libc::CLONE_PIDFD.unsigned_abs());
     if flags.sibling {
         bits |= u64::from(libc::CLONE_PARENT.unsigned_abs());
-    }
-    if flags.wait {
-        bits |= u64::from(libc::CLONE_VFORK.unsigned_abs());
     }
     if cgroup.is_some() {
         bits |= CLONE_INTO_CGROUP;
@@ -83,6 +78,30 @@ pub(crate) fn clone(flags: CloneFlags, cgroup: Option<BorrowedFd<'_>>) -> Result
             Ok(Side::Parent { pid, pidfd })
         }
     }
+}
+
+/// Bytes of the stack on which a child in our memory runs.
+const STACK: usize = 64 << 10;
+/// A part of a stack, aligned as every call needs it.
+type StackUnit = u128;
+
+/// Runs `child` in a new process that shares our memory, while this one stands still until the child has
+/// executed a program or ended. `child` gives its exit status if it executes nothing. Costs no copy of memory.
+pub(crate) fn spawn_sharing<F: FnMut() -> i32>(child: &mut F) -> Result<i32> {
+    extern "C" fn begin<F: FnMut() -> i32>(argument: *mut libc::c_void) -> libc::c_int {
+        let child: *mut F = argument.cast();
+        // SAFETY: this is the pointer that is given below; whoever owns it stands still meanwhile.
+        let child = unsafe { &mut *child };
+        child()
+    }
+    let mut stack = vec![StackUnit::default(); STACK / size_of::<StackUnit>()];
+    let top: *mut libc::c_void = stack.as_mut_ptr_range().end.cast();
+    let argument: *mut libc::c_void = (&raw mut *child).cast();
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: the stack is live, aligned and unused until the call returns, which is when the child uses it no more. We
+    // have one thread, and the child runs while it stands still, so nothing is used by two at once. Descriptors
+    // and signal handlers are copies.
+    Errno::result(unsafe { libc::clone(begin::<F>, top, flags, argument) })
 }
 
 /// A pointer as the number that `clone_args` wants.
