@@ -30,35 +30,70 @@ fn an_upper_directory_becomes_a_layer() {
     xattr::set(upper.join("bin"), "trusted.overlay.opaque", b"y").unwrap();
     fs::write(upper.join("bin/only"), "one").unwrap();
     fs::create_dir(upper.join("etc")).unwrap();
-    mknodat(CWD, upper.join("etc/group"), FileType::CharacterDevice, Mode::empty(), 0).unwrap();
+    mknodat(
+        CWD,
+        upper.join("etc/group"),
+        FileType::CharacterDevice,
+        Mode::empty(),
+        0,
+    )
+    .unwrap();
     let long = "n".repeat(200);
     fs::create_dir(upper.join(&long)).unwrap();
     fs::write(upper.join(&long).join(&long), "long").unwrap();
-    let options = Options { created_by: "by hand".into(), epoch: Some(1_000) };
+    let options = Options {
+        created_by: "by hand".into(),
+        epoch: Some(1_000),
+    };
     let image = commit::commit(&place.store, &base, &upper, &options).unwrap();
     let tree = place.tree(&image);
     assert_eq!(tree["/a/b/file"], "new 2711 0:0");
     assert_eq!(tree["/a/link"], "-> /etc/shadow 777 0:0");
     assert_eq!(tree[&format!("/{long}/{long}")], "long 644 0:0");
     assert_eq!(tree["/bin/only"], "one 644 0:0");
-    assert!(!tree.contains_key("/bin/sh"), "an opaque directory hides what was below");
+    assert!(
+        !tree.contains_key("/bin/sh"),
+        "an opaque directory hides what was below"
+    );
     assert!(tree.contains_key("/etc/passwd") && !tree.contains_key("/etc/group"));
     let layer = place.store.unpack(&image).unwrap().pop().unwrap();
     assert_eq!(crate::place::links(&layer.join("a/hard")), 2);
-    assert_eq!(xattr::get(layer.join("a/b/file"), "user.note").unwrap().unwrap(), b"kept");
+    assert_eq!(
+        xattr::get(layer.join("a/b/file"), "user.note")
+            .unwrap()
+            .unwrap(),
+        b"kept"
+    );
     let config = place.config(&image);
-    assert_eq!(config["history"].as_array().unwrap().last().unwrap()["created_by"], "by hand");
-    assert_eq!(commit::commit(&place.store, &base, &upper, &options).unwrap(), image);
+    assert_eq!(
+        config["history"].as_array().unwrap().last().unwrap()["created_by"],
+        "by hand"
+    );
+    assert_eq!(
+        commit::commit(&place.store, &base, &upper, &options).unwrap(),
+        image
+    );
     // What others unpack is the same.
     place.store.tag("mine", &image).unwrap();
     let bundle = place.data.path().join("bundle");
     let status = std::process::Command::new("umoci")
-        .args(["unpack", "--image", &format!("{}:mine:latest", place.store.directory().display())])
+        .args([
+            "unpack",
+            "--image",
+            &format!("{}:mine:latest", place.store.directory().display()),
+        ])
         .arg(&bundle)
         .output()
         .unwrap();
-    assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stderr));
-    assert_eq!(fs::read_to_string(bundle.join("rootfs").join(&long).join(&long)).unwrap(), "long");
+    assert!(
+        status.status.success(),
+        "{}",
+        String::from_utf8_lossy(&status.stderr)
+    );
+    assert_eq!(
+        fs::read_to_string(bundle.join("rootfs").join(&long).join(&long)).unwrap(),
+        "long"
+    );
     assert!(!bundle.join("rootfs/bin/sh").exists() && !bundle.join("rootfs/etc/group").exists());
 }
 
@@ -67,7 +102,10 @@ fn a_container_that_changed_nothing_adds_no_layer() {
     let place = Place::with_busybox();
     let base = place.store.resolve("busybox").unwrap();
     let image = commit::commit(&place.store, &base, &upper(&place), &Options::default()).unwrap();
-    assert_eq!(place.store.manifest(&image).unwrap().layers, place.store.manifest(&base).unwrap().layers);
+    assert_eq!(
+        place.store.manifest(&image).unwrap().layers,
+        place.store.manifest(&base).unwrap().layers
+    );
 }
 
 #[test]

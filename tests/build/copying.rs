@@ -3,8 +3,8 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use regatta_image::archive::Import;
 use regatta_image::Silent;
+use regatta_image::archive::Import;
 
 use crate::place::{Place, set_mode};
 
@@ -72,16 +72,29 @@ fn a_directory_of_the_image_keeps_its_owner_and_mode() {
         .arg(".")
         .status();
     assert!(status.unwrap().success());
-    place.store.import(fs::File::open(&tar).unwrap(), "base", &Import::default(), &Silent).unwrap();
+    place
+        .store
+        .import(
+            fs::File::open(&tar).unwrap(),
+            "base",
+            &Import::default(),
+            &Silent,
+        )
+        .unwrap();
     place.file("src/x", "x");
     let image = place
-        .build("FROM base\nCOPY src /sticky\nCOPY src/x /sticky/y\nCOPY src /lib\nCOPY src/x /lib/z")
+        .build(
+            "FROM base\nCOPY src /sticky\nCOPY src/x /sticky/y\nCOPY src /lib\nCOPY src/x /lib/z",
+        )
         .unwrap();
     let tree = place.tree(&image);
     assert_eq!(tree["/sticky"], "dir 1777 7:8");
     assert_eq!(tree["/sticky/x"], "x 644 0:0");
     assert_eq!(tree["/sticky/y"], "x 644 0:0");
-    assert_eq!(tree["/lib"], "-> usr/lib 777 0:0", "a link to a directory is gone through, not replaced");
+    assert_eq!(
+        tree["/lib"], "-> usr/lib 777 0:0",
+        "a link to a directory is gone through, not replaced"
+    );
     assert_eq!(tree["/usr/lib/x"], "x 644 0:0");
     assert_eq!(tree["/usr/lib/z"], "x 644 0:0");
 }
@@ -92,30 +105,73 @@ fn a_directory_never_replaces_a_file_nor_a_file_a_directory() {
     place.file("top/bin", "no directory");
     place.file("links/bin/sh/x", "sh is a link there");
     let error = place.build("FROM busybox\nCOPY top /\n").unwrap_err();
-    assert!(error.contains("the directory /bin in the image would become a file"), "{error}");
+    assert!(
+        error.contains("the directory /bin in the image would become a file"),
+        "{error}"
+    );
     let error = place.build("FROM busybox\nCOPY links /\n").unwrap_err();
-    assert!(error.contains("the file or link /bin/sh in the image would become a directory"), "{error}");
-    let error = place.build("FROM busybox\nCOPY links /bin/sh\n").unwrap_err();
-    assert!(error.contains("/bin/sh is no directory in the image"), "{error}");
+    assert!(
+        error.contains("the file or link /bin/sh in the image would become a directory"),
+        "{error}"
+    );
+    let error = place
+        .build("FROM busybox\nCOPY links /bin/sh\n")
+        .unwrap_err();
+    assert!(
+        error.contains("/bin/sh is no directory in the image"),
+        "{error}"
+    );
 }
 
 #[test]
 fn what_is_ignored_is_not_there() {
     let place = Place::new();
-    for name in ["keep", "a.log", "b.log", "target/x", "src/a.pyc", "src/a.py", "docs/index", "docs/more"] {
+    for name in [
+        "keep",
+        "a.log",
+        "b.log",
+        "target/x",
+        "src/a.pyc",
+        "src/a.py",
+        "docs/index",
+        "docs/more",
+    ] {
         place.file(name, name);
     }
-    place.file(".dockerignore", "# no logs\n*.log\n!b.log\n/target\n**/*.pyc\ndocs\n!docs/index\n.dockerignore\n");
+    place.file(
+        ".dockerignore",
+        "# no logs\n*.log\n!b.log\n/target\n**/*.pyc\ndocs\n!docs/index\n.dockerignore\n",
+    );
     let image = place.build("FROM scratch\nCOPY . /\n").unwrap();
     let names: Vec<_> = place.tree(&image).into_keys().collect();
-    assert_eq!(names, ["/b.log", "/docs", "/docs/index", "/keep", "/src", "/src/a.py"]);
+    assert_eq!(
+        names,
+        [
+            "/b.log",
+            "/docs",
+            "/docs/index",
+            "/keep",
+            "/src",
+            "/src/a.py"
+        ]
+    );
     let error = place.build("FROM scratch\nCOPY target /x\n").unwrap_err();
-    assert!(error.contains("\"target\" is not in the build context"), "{error}");
+    assert!(
+        error.contains("\"target\" is not in the build context"),
+        "{error}"
+    );
     assert!(error.contains(".dockerignore"), "{error}");
     // A file of patterns beside the Containerfile comes first.
-    fs::write(place.data.path().join("Containerfile.dockerignore"), "*\n!a.log\n").unwrap();
+    fs::write(
+        place.data.path().join("Containerfile.dockerignore"),
+        "*\n!a.log\n",
+    )
+    .unwrap();
     let image = place.build("FROM scratch\nCOPY . /\n").unwrap();
-    assert_eq!(place.tree(&image).into_keys().collect::<Vec<_>>(), ["/a.log"]);
+    assert_eq!(
+        place.tree(&image).into_keys().collect::<Vec<_>>(),
+        ["/a.log"]
+    );
 }
 
 #[test]
@@ -139,18 +195,33 @@ fn stages_are_copied_from_and_unused_ones_are_not_built() {
         )
         .unwrap();
     let tree = place.tree(&image);
-    assert_eq!(tree["/from-one/x"], "x 644 3:4", "owners are kept between images");
+    assert_eq!(
+        tree["/from-one/x"], "x 644 3:4",
+        "owners are kept between images"
+    );
     assert_eq!(tree["/both/two"], "x 644 0:0");
     assert_eq!(tree["/both/x"], "x 644 3:4");
     assert_eq!(tree["/zero/x"], "x 644 3:4");
-    assert!(tree["/sh"].contains("755 0:0"), "a link is followed within its image: {}", tree["/sh"]);
-    assert_eq!(place.config(&image)["config"]["Env"], serde_json::Value::Null);
+    assert!(
+        tree["/sh"].contains("755 0:0"),
+        "a link is followed within its image: {}",
+        tree["/sh"]
+    );
+    assert_eq!(
+        place.config(&image)["config"]["Env"],
+        serde_json::Value::Null
+    );
     let mut options = place.options("FROM busybox AS a\nLABEL x=1\nFROM scratch AS b\nLABEL y=2\n");
     options.target = Some("a".into());
     let image = place.build_with(&options).unwrap();
     assert_eq!(place.config(&image)["config"]["Labels"]["x"], "1");
     options.target = Some("bb".into());
-    assert!(place.build_with(&options).unwrap_err().contains("did you mean b?"));
+    assert!(
+        place
+            .build_with(&options)
+            .unwrap_err()
+            .contains("did you mean b?")
+    );
 }
 
 #[test]
@@ -191,7 +262,12 @@ fn settings_are_recorded() {
     options.args.insert("VERSION".into(), "7".into());
     options.args.insert("UNKNOWN".into(), "x".into());
     let image = place.build_with(&options).unwrap();
-    assert!(place.said().iter().any(|line| line.contains("no ARG declares --build-arg UNKNOWN")));
+    assert!(
+        place
+            .said()
+            .iter()
+            .any(|line| line.contains("no ARG declares --build-arg UNKNOWN"))
+    );
     let config = place.config(&image);
     let expected = serde_json::json!({
         "Env": ["A=2", "B=two words", "C=set", "D=old form", "E=1"],
@@ -210,5 +286,8 @@ fn settings_are_recorded() {
     // The base's CMD does not outlive a new ENTRYPOINT.
     place.store.tag("base", &image).unwrap();
     let image = place.build("FROM base\nENTRYPOINT [\"other\"]\n").unwrap();
-    assert_eq!(place.config(&image)["config"]["Cmd"], serde_json::Value::Null);
+    assert_eq!(
+        place.config(&image)["config"]["Cmd"],
+        serde_json::Value::Null
+    );
 }

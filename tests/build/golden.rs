@@ -23,17 +23,35 @@ const WRONG: [(&str, &str); 30] = [
     ("platform", "FROM --platform=linux/s390x scratch\n"),
     ("empty-image", "ARG BASE\nFROM ${BASE}\n"),
     ("no-image", "FROM no-such-image:1\n"),
-    ("mount-bind", "FROM scratch\nRUN --mount=type=bind,target=/x true\n"),
-    ("mount-secret", "FROM scratch\nRUN true \\\n  && true\nRUN --mount=type=secret,id=x true\n"),
-    ("mount-key", "FROM scratch\nRUN --mount=type=cache,target=/x,sharng=locked true\n"),
-    ("mount-target", "FROM scratch\nRUN --mount=type=cache true\n"),
+    (
+        "mount-bind",
+        "FROM scratch\nRUN --mount=type=bind,target=/x true\n",
+    ),
+    (
+        "mount-secret",
+        "FROM scratch\nRUN true \\\n  && true\nRUN --mount=type=secret,id=x true\n",
+    ),
+    (
+        "mount-key",
+        "FROM scratch\nRUN --mount=type=cache,target=/x,sharng=locked true\n",
+    ),
+    (
+        "mount-target",
+        "FROM scratch\nRUN --mount=type=cache true\n",
+    ),
     ("flag", "FROM scratch\nCOPY --form=a b c\n"),
     ("flag-not-supported", "FROM scratch\nCOPY --exclude=x . /\n"),
     ("copy-one", "FROM scratch\nCOPY alone\n"),
     ("copy-missing", "FROM scratch\nCOPY missing /\n"),
-    ("copy-several", "FROM scratch\nCOPY <<A <<B /file\na\nA\nb\nB\n"),
+    (
+        "copy-several",
+        "FROM scratch\nCOPY <<A <<B /file\na\nA\nb\nB\n",
+    ),
     ("chmod", "FROM scratch\nCOPY --chmod=u+x <<A /file\na\nA\n"),
-    ("chown", "FROM scratch\nCOPY --chown=nobody <<A /file\na\nA\n"),
+    (
+        "chown",
+        "FROM scratch\nCOPY --chown=nobody <<A /file\na\nA\n",
+    ),
     ("heredoc-open", "FROM scratch\nRUN <<EOF\necho\n"),
     ("quote", "FROM scratch\nENV A=1 \\\n    B=\"two\n"),
     ("variable", "FROM scratch\nLABEL a=${A#x}\n"),
@@ -58,7 +76,10 @@ fn each_wrong_containerfile_has_its_error() {
         }
         let expected = fs::read_to_string(&path).unwrap_or_default();
         if expected != found {
-            wrong.push(format!("{}:\n{found}\nexpected:\n{expected}", path.display()));
+            wrong.push(format!(
+                "{}:\n{found}\nexpected:\n{expected}",
+                path.display()
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -25,17 +25,41 @@ fn links_that_lead_out_of_the_context_are_copied_as_links() {
     symlink(&outside, place.context().join("dir")).unwrap();
     place.file("inside", "fine");
     symlink("inside", place.context().join("good")).unwrap();
-    let image = place.build("FROM scratch\nCOPY . /all/\nCOPY absolute relative good /named/\n").unwrap();
+    let image = place
+        .build("FROM scratch\nCOPY . /all/\nCOPY absolute relative good /named/\n")
+        .unwrap();
     let tree = place.tree(&image);
-    assert_eq!(tree["/all/absolute"], format!("-> {} 777 0:0", out.display()));
+    assert_eq!(
+        tree["/all/absolute"],
+        format!("-> {} 777 0:0", out.display())
+    );
     assert_eq!(tree["/all/relative"], "-> ../outside/canary 777 0:0");
-    assert_eq!(tree["/all/dir"], format!("-> {} 777 0:0", outside.display()));
-    assert_eq!(tree["/named/absolute"], format!("-> {} 777 0:0", out.display()));
-    assert_eq!(tree["/named/good"], "fine 644 0:0", "a link inside the context is followed");
+    assert_eq!(
+        tree["/all/dir"],
+        format!("-> {} 777 0:0", outside.display())
+    );
+    assert_eq!(
+        tree["/named/absolute"],
+        format!("-> {} 777 0:0", out.display())
+    );
+    assert_eq!(
+        tree["/named/good"], "fine 644 0:0",
+        "a link inside the context is followed"
+    );
     assert!(!tree.values().any(|what| what.contains("secret")));
-    for source in ["dir/canary", "../outside/canary", "/../outside/canary", "dir/*"] {
-        let error = place.build(&format!("FROM scratch\nCOPY {source} /x\n")).unwrap_err();
-        assert!(error.contains("is not in the build context"), "{source}: {error}");
+    for source in [
+        "dir/canary",
+        "../outside/canary",
+        "/../outside/canary",
+        "dir/*",
+    ] {
+        let error = place
+            .build(&format!("FROM scratch\nCOPY {source} /x\n"))
+            .unwrap_err();
+        assert!(
+            error.contains("is not in the build context"),
+            "{source}: {error}"
+        );
     }
 }
 
@@ -49,7 +73,10 @@ fn a_directory_that_is_swapped_for_a_link_while_it_is_copied_leads_nowhere() {
     symlink(&outside, place.context().join("link")).unwrap();
     fs::write(outside.join("0"), "secret").unwrap();
     let done = AtomicBool::new(false);
-    let (dir, link) = (place.context().join("sub/dir"), place.context().join("link"));
+    let (dir, link) = (
+        place.context().join("sub/dir"),
+        place.context().join("link"),
+    );
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
@@ -64,13 +91,19 @@ fn a_directory_that_is_swapped_for_a_link_while_it_is_copied_leads_nowhere() {
             if let Ok(image) = place.build_with(&options) {
                 built += 1;
                 let tree = place.tree(&image);
-                assert!(!tree.values().any(|what| what.contains("secret")), "{tree:?}");
+                assert!(
+                    !tree.values().any(|what| what.contains("secret")),
+                    "{tree:?}"
+                );
             }
         }
         done.store(true, Ordering::Relaxed);
         assert!(built > 0);
     });
-    assert_eq!(fs::read_to_string(outside.join("canary")).unwrap(), "secret");
+    assert_eq!(
+        fs::read_to_string(outside.join("canary")).unwrap(),
+        "secret"
+    );
 }
 
 #[test]
@@ -80,10 +113,15 @@ fn links_of_an_image_do_not_lead_a_copy_out_of_it() {
     symlink(&outside, place.context().join("door")).unwrap();
     place.file("x", "x");
     // The image's own /door names a directory of this host.
-    let image = place.build("FROM scratch\nCOPY door /\nCOPY x /door/x\n").unwrap();
+    let image = place
+        .build("FROM scratch\nCOPY door /\nCOPY x /door/x\n")
+        .unwrap();
     let tree = place.tree(&image);
     let inside = format!("{}/x", outside.display());
-    assert_eq!(tree[&inside], "x 644 0:0", "the link is followed within the image");
+    assert_eq!(
+        tree[&inside], "x 644 0:0",
+        "the link is followed within the image"
+    );
     assert!(!outside.join("x").exists());
     let error = place
         .build("FROM scratch AS a\nCOPY door /\nFROM scratch\nCOPY --from=a /door/canary /x\n")

@@ -32,16 +32,25 @@ impl Place {
         let data = Data::new();
         let layout = Layout::new(data.path());
         layout.prepare().unwrap();
+        fs::create_dir_all(layout.execs()).unwrap();
         let store = Store::open(&layout.images()).unwrap();
         fs::create_dir(data.path().join("context")).unwrap();
-        Self { data, store, said: Mutex::default(), runner: OnceLock::new() }
+        Self {
+            data,
+            store,
+            said: Mutex::default(),
+            runner: OnceLock::new(),
+        }
     }
 
     /// With the image `busybox`.
     pub fn with_busybox() -> Self {
         let place = Self::new();
         let tar = fs::File::open(busybox::root_tar(&place.data)).unwrap();
-        place.store.import(tar, "busybox", &Import::default(), &Silent).unwrap();
+        place
+            .store
+            .import(tar, "busybox", &Import::default(), &Silent)
+            .unwrap();
         place
     }
 
@@ -59,7 +68,8 @@ impl Place {
     pub fn options(&self, text: &str) -> BuildOptions<'static> {
         let file = self.data.path().join("Containerfile");
         fs::write(&file, text).unwrap();
-        let mut options = BuildOptions::new(&file, &self.context(), &self.data.path().join("cache"));
+        let mut options =
+            BuildOptions::new(&file, &self.context(), &self.data.path().join("cache"));
         options.epoch = None;
         options
     }
@@ -80,7 +90,9 @@ impl Place {
     /// How many steps of the last build were carried out, and how many were found.
     pub fn steps(&self) -> (usize, usize) {
         let said = self.said();
-        let steps = said.iter().filter(|line| line.starts_with('[') && !line.contains("] FROM "));
+        let steps = said
+            .iter()
+            .filter(|line| line.starts_with('[') && !line.contains("] FROM "));
         let (cached, done): (Vec<_>, Vec<_>) = steps.partition(|line| line.ends_with("cached"));
         (done.len(), cached.len())
     }
@@ -105,16 +117,25 @@ fn walk(merged: &regatta_image::Merged, path: &str, found: &mut BTreeMap<String,
     let dir = merged.find(Path::new(path), false).unwrap().unwrap();
     for name in dir.names().unwrap() {
         let path = format!("{path}/{}", String::from_utf8(name).unwrap());
-        let Some(it) = merged.find(Path::new(&path), false).unwrap() else { continue };
+        let Some(it) = merged.find(Path::new(&path), false).unwrap() else {
+            continue;
+        };
         let what = match it.stat.st_mode & 0o170_000 {
             0o040_000 => {
                 walk(merged, &path, found);
                 "dir".to_owned()
             }
-            0o120_000 => format!("-> {}", String::from_utf8(it.link_target().unwrap()).unwrap()),
+            0o120_000 => format!(
+                "-> {}",
+                String::from_utf8(it.link_target().unwrap()).unwrap()
+            ),
             _ => {
                 let mut text = Vec::new();
-                it.open_file().unwrap().take(1000).read_to_end(&mut text).unwrap();
+                it.open_file()
+                    .unwrap()
+                    .take(1000)
+                    .read_to_end(&mut text)
+                    .unwrap();
                 String::from_utf8_lossy(&text).into_owned()
             }
         };
@@ -128,7 +149,10 @@ impl StepRunner for Place {
     fn run(&self, step: Step<'_>) -> Result<Ending, Box<dyn std::error::Error + Send + Sync>> {
         let runner = self.runner.get_or_init(|| {
             let layout = Layout::new(self.data.path());
-            let options = executor::Options { program: Some(regatta()), life: Life::Bound };
+            let options = executor::Options {
+                program: Some(regatta()),
+                life: Life::Bound,
+            };
             let link = executor::ensure(&layout, &options).unwrap();
             ExecutorRunner::new(layout, Arc::new(link))
         });

@@ -33,6 +33,7 @@ fn commands_run_in_every_form() {
              RUN echo \\\n\
              # a comment between\n\
              joined > /joined\n\
+             RUN chmod 1777 /tmp\n\
              USER tester\n\
              WORKDIR /home/tester\n\
              RUN echo $HOME $(id -u):$(id -g) $(id -G) $PWD > /tmp/who\n",
@@ -47,12 +48,18 @@ fn commands_run_in_every_form() {
         ("/b", "hello\n 644 0:0"),
         ("/script", "script /dev/fd/9\n 644 0:0"),
         ("/joined", "joined\n 644 0:0"),
-        ("/tmp/who", "/home/tester 1000:1000 1000 2000 /home/tester\n 644 1000:1000"),
+        (
+            "/tmp/who",
+            "/home/tester 1000:1000 1000 2000 /home/tester\n 644 1000:1000",
+        ),
     ] {
         assert_eq!(tree.get(path).map(String::as_str), Some(expected), "{path}");
     }
     for stray in ["/etc/resolv.conf", "/dev", "/proc", "/sys", "/run"] {
-        assert!(!tree.contains_key(stray), "{stray} is the container's, not the image's");
+        assert!(
+            !tree.contains_key(stray),
+            "{stray} is the container's, not the image's"
+        );
     }
 }
 
@@ -64,7 +71,7 @@ fn what_a_command_removes_is_gone_and_links_and_modes_stay() {
             "FROM busybox\n\
              RUN mkdir -p /d/sub && echo x > /d/sub/x && echo y > /d/y && ln /d/y /d/hard\n\
              RUN rm -r /d/sub && mkdir /d/sub && echo z > /d/sub/z && rm /d/y\n\
-             RUN chmod 4750 /d/hard && chown tester:extra /d/hard && ln -s /nowhere /d/link\n\
+             RUN chown tester:extra /d/hard && chmod 4750 /d/hard && ln -s /nowhere /d/link\n\
              RUN mkdir /fresh && echo a > /fresh/a && ln /fresh/a /fresh/b\n",
         )
         .unwrap();
@@ -74,7 +81,10 @@ fn what_a_command_removes_is_gone_and_links_and_modes_stay() {
     assert_eq!(tree["/d/hard"], "y\n 4750 1000:2000");
     assert_eq!(tree["/d/link"], "-> /nowhere 777 0:0");
     let layers = place.store.unpack(&image).unwrap();
-    assert_eq!(crate::place::links(&layers.last().unwrap().join("fresh/a")), 2);
+    assert_eq!(
+        crate::place::links(&layers.last().unwrap().join("fresh/a")),
+        2
+    );
 }
 
 #[test]
@@ -83,15 +93,37 @@ fn a_failing_command_is_told_with_its_line_and_its_last_output() {
     let error = place
         .build("FROM busybox\n\nRUN for i in $(seq 1 50); do echo line $i; done \\\n    && echo oops >&2; exit 7\n")
         .unwrap_err();
-    assert!(error.contains("the command ended with exit status 7"), "{error}");
+    assert!(
+        error.contains("the command ended with exit status 7"),
+        "{error}"
+    );
     assert!(error.contains("Containerfile:3:1"), "{error}");
-    assert!(error.contains("line 50") && error.contains("oops"), "{error}");
-    assert!(!error.contains("line 20\n"), "only the end of its output is told: {error}");
-    assert!(place.said().contains(&"  | line 1".to_owned()), "all of it went by");
-    let error = place.build("FROM busybox\nRUN [\"/no/such/program\"]\n").unwrap_err();
-    assert!(error.contains("the command cannot start") && error.contains("/no/such/program"), "{error}");
-    let error = place.build("FROM busybox\nUSER eve\nRUN true\n").unwrap_err();
-    assert!(error.contains("no user \"eve\"") && error.contains(":3:1"), "{error}");
+    assert!(
+        error.contains("line 50") && error.contains("oops"),
+        "{error}"
+    );
+    assert!(
+        !error.contains("line 20\n"),
+        "only the end of its output is told: {error}"
+    );
+    assert!(
+        place.said().contains(&"  | line 1".to_owned()),
+        "all of it went by"
+    );
+    let error = place
+        .build("FROM busybox\nRUN [\"/no/such/program\"]\n")
+        .unwrap_err();
+    assert!(
+        error.contains("the command cannot start") && error.contains("/no/such/program"),
+        "{error}"
+    );
+    let error = place
+        .build("FROM busybox\nUSER eve\nRUN true\n")
+        .unwrap_err();
+    assert!(
+        error.contains("no user \"eve\"") && error.contains(":3:1"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -30,7 +30,7 @@ struct Copy<'a> {
     target: String,
     /// Whether the destination was written as a directory.
     into: bool,
-    chown: Option<String>,
+    chown: Option<(&'a Word, String)>,
     chmod: Option<u32>,
 }
 
@@ -55,7 +55,7 @@ impl Builder<'_> {
         let text = self.expand(stage, node, to)?;
         let chown = chown
             .as_ref()
-            .map(|word| self.expand(stage, node, word))
+            .map(|word| self.expand(stage, node, word).map(|text| (word, text)))
             .transpose()?;
         let chmod = match chmod {
             Some(word) => Some(self.mode(stage, node, word)?),
@@ -81,7 +81,7 @@ impl Builder<'_> {
             .map(|word| Ok((word, self.expand(stage, node, word)?)))
             .collect::<Result<Vec<_>, Box<Diagnostic>>>()?;
         let settings = json!({
-            "to": copy.target, "into": copy.into, "chown": copy.chown, "chmod": copy.chmod,
+            "to": copy.target, "into": copy.into, "chown": copy.chown.as_ref().map(|(_, text)| text), "chmod": copy.chmod,
         });
         // An image that did not change needs not be looked through.
         let quick = source_image.as_ref().map(|draft| {
@@ -160,9 +160,17 @@ impl Builder<'_> {
                 (merged, None, None)
             } else {
                 let context = self.context()?;
-                (&context.tree, Some(&context.ignore), context.ignore_file.as_ref())
+                (
+                    &context.tree,
+                    Some(&context.ignore),
+                    context.ignore_file.as_ref(),
+                )
             };
-            let tree = Tree { merged: tree, ignore, entries_most };
+            let tree = Tree {
+                merged: tree,
+                ignore,
+                entries_most,
+            };
             let at = |message: String| stages::at(self.file, node, word, message);
             let mut found = 0;
             for path in tree.find(text).map_err(at)? {
@@ -211,8 +219,9 @@ impl Builder<'_> {
         let image = Merged::open(&layers)?;
         let at = |message: String| stages::at(self.file, copy.node, copy.to, message);
         let owner = match &copy.chown {
-            Some(text) => {
-                let user = passwd::resolve(&layers, text).map_err(|e| at(e.to_string()))?;
+            Some((word, text)) => {
+                let user = passwd::resolve(&layers, text)
+                    .map_err(|e| stages::at(self.file, copy.node, word, e.to_string()))?;
                 // As Docker has it: a lone number is the group too.
                 let alone = text.parse::<u32>().is_ok();
                 Some((user.uid, if alone { user.uid } else { user.gid }))

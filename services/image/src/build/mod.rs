@@ -8,6 +8,7 @@ mod copy;
 mod diagnostic;
 mod expand;
 mod flags;
+mod forms;
 mod gather;
 mod ignore;
 mod image;

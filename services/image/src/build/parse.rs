@@ -2,7 +2,7 @@
 //! images and files; that is for the one who carries them out.
 
 use super::diagnostic::{Diagnostic, nearest};
-use super::flags::{self, Mount};
+use super::flags::Mount;
 use super::lines::{self, Logical, Place, Source};
 
 /// A parsed file: its text, and its instructions in order. The first [`Instruction::From`] is there.
@@ -93,7 +93,7 @@ const UNSUPPORTED: [(&str, &str); 4] = [
     ),
     (
         "HEALTHCHECK",
-        "leave it out; a test's command checks what it needs",
+        "leave it out: a container is as healthy as its command's end says",
     ),
     (
         "ONBUILD",
@@ -200,7 +200,11 @@ impl Parser<'_> {
         )
     }
 
-    fn at_keyword(&self, message: impl Into<String>, help: Option<String>) -> Box<Diagnostic> {
+    pub(super) fn at_keyword(
+        &self,
+        message: impl Into<String>,
+        help: Option<String>,
+    ) -> Box<Diagnostic> {
         let length = self.logical.keyword.chars().count();
         let mut error = self.source.error(self.logical.place, length, message);
         error.help = help;
@@ -221,14 +225,14 @@ impl Parser<'_> {
     }
 
     /// Everything behind the keyword as one word.
-    fn whole(&self) -> Word {
+    pub(super) fn whole(&self) -> Word {
         Word {
             raw: self.logical.rest.clone(),
             offset: 0,
         }
     }
 
-    fn words(&self, from: usize) -> Vec<Word> {
+    pub(super) fn words(&self, from: usize) -> Vec<Word> {
         let text = self.logical.rest.get(from..).unwrap_or_default();
         lines::shell_words(text, self.source.escape)
             .into_iter()
@@ -240,7 +244,7 @@ impl Parser<'_> {
     }
 
     /// A JSON list of texts, else words.
-    fn list_or_words(&self, from: usize) -> Vec<Word> {
+    pub(super) fn list_or_words(&self, from: usize) -> Vec<Word> {
         match self.command(from) {
             Command::Exec(words) => words
                 .into_iter()
@@ -267,7 +271,7 @@ impl Parser<'_> {
     }
 
     /// The exec form where the text is a JSON list of texts, the shell form otherwise.
-    fn command(&self, from: usize) -> Command {
+    pub(super) fn command(&self, from: usize) -> Command {
         let text = self.logical.rest.get(from..).unwrap_or_default();
         if text.starts_with('[')
             && let Ok(words) = serde_json::from_str::<Vec<String>>(text)
@@ -275,202 +279,6 @@ impl Parser<'_> {
             return Command::Exec(words);
         }
         Command::Shell(text.to_owned())
-    }
-
-    fn from(&self) -> Result<Instruction, Box<Diagnostic>> {
-        let (flags, start) = self.flags(&["platform"])?;
-        let words = self.words(start);
-        let (image, name) = match words.as_slice() {
-            [image] => (image, None),
-            [image, r#as, name] if r#as.raw.eq_ignore_ascii_case("as") => (image, Some(name)),
-            _ => {
-                return Err(self.at(
-                    &self.whole(),
-                    "FROM takes one image and perhaps a name",
-                    Some("FROM IMAGE [AS NAME]"),
-                ));
-            }
-        };
-        if let Some(name) = name {
-            let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-            if !name.raw.chars().all(fits)
-                || !name.raw.starts_with(|c: char| c.is_ascii_alphabetic())
-            {
-                let help =
-                    "it begins with a letter and holds letters, digits, \"-\", \"_\" and \".\"";
-                return Err(self.at(name, "this cannot be the name of a stage", Some(help)));
-            }
-        }
-        let platform = flags.into_iter().next().map(|flag| flag.value);
-        Ok(Instruction::From {
-            platform,
-            image: image.clone(),
-            name: name.map(|name| name.raw.to_ascii_lowercase()),
-        })
-    }
-
-    fn arg(&self) -> Result<Instruction, Box<Diagnostic>> {
-        let mut args = Vec::new();
-        for word in self.words(0) {
-            let (name, value) = match word.raw.split_once('=') {
-                Some((name, value)) => {
-                    let offset = word.offset + name.len() + 1;
-                    (
-                        name.to_owned(),
-                        Some(Word {
-                            raw: value.to_owned(),
-                            offset,
-                        }),
-                    )
-                }
-                None => (word.raw.clone(), None),
-            };
-            if !is_a_name(&name) {
-                let help = "ARG NAME or ARG NAME=default";
-                return Err(self.at(
-                    &word,
-                    format!("{name:?} is no name of a variable"),
-                    Some(help),
-                ));
-            }
-            args.push((name, value));
-        }
-        Ok(Instruction::Arg(args))
-    }
-
-    /// `name=value ...`, or the old form `name value` that takes the rest of the line.
-    fn pairs(&self) -> Result<Vec<(Word, Word)>, Box<Diagnostic>> {
-        let words = self.words(0);
-        let keyword = self.logical.keyword.to_ascii_uppercase();
-        let Some(first) = words.first() else {
-            return Ok(Vec::new());
-        };
-        if !first.raw.contains('=') {
-            let Some(second) = words.get(1) else {
-                let help = format!("{keyword} NAME=value");
-                return Err(self.at(first, format!("{keyword} needs a value"), Some(&help)));
-            };
-            let raw = self
-                .logical
-                .rest
-                .get(second.offset..)
-                .unwrap_or_default()
-                .to_owned();
-            return Ok(vec![(
-                first.clone(),
-                Word {
-                    raw,
-                    offset: second.offset,
-                },
-            )]);
-        }
-        let mut pairs = Vec::with_capacity(words.len());
-        for word in &words {
-            let Some((name, value)) = word
-                .raw
-                .split_once('=')
-                .filter(|(name, _)| !name.is_empty())
-            else {
-                let message = format!("{:?} has no \"=\"", word.raw);
-                let help = format!("{keyword} NAME=value; a value with spaces stands in quotes");
-                return Err(self.at(word, message, Some(&help)));
-            };
-            let value = Word {
-                raw: value.to_owned(),
-                offset: word.offset + name.len() + 1,
-            };
-            pairs.push((
-                Word {
-                    raw: name.to_owned(),
-                    offset: word.offset,
-                },
-                value,
-            ));
-        }
-        Ok(pairs)
-    }
-
-    fn run(&self) -> Result<Instruction, Box<Diagnostic>> {
-        let (flags, start) = self.flags(&["mount", "network", "security"])?;
-        let mut mounts = Vec::new();
-        let mut network = true;
-        for flag in flags {
-            match flag.name.as_str() {
-                "mount" => mounts.push(flags::mount(self, &flag)?),
-                "network" => match flag.value.raw.as_str() {
-                    "default" | "host" => network = true,
-                    "none" => network = false,
-                    _ => {
-                        let help = "--network=host (the default) or --network=none";
-                        return Err(self.at(&flag.whole, "no such network", Some(help)));
-                    }
-                },
-                _ => {
-                    let help = "leave it out; steps have no privileges to give";
-                    return Err(self.at(&flag.whole, "--security is not supported", Some(help)));
-                }
-            }
-        }
-        let command = self.command(start);
-        match &command {
-            Command::Shell(text) if text.is_empty() => {
-                Err(self.at_keyword("RUN needs a command", None))
-            }
-            Command::Exec(words) if words.is_empty() => {
-                Err(self.at(&self.whole(), "the list of words is empty", None))
-            }
-            Command::Exec(_) if !self.logical.heredocs.is_empty() => Err(self.at(
-                &self.whole(),
-                "a heredoc needs the shell form",
-                Some("write the command without brackets"),
-            )),
-            _ => Ok(Instruction::Run {
-                command,
-                mounts,
-                network,
-            }),
-        }
-    }
-
-    fn copy(&self) -> Result<Instruction, Box<Diagnostic>> {
-        let (flags, start) = self.flags(&[
-            "from", "chown", "chmod", "link", "parents", "exclude", "checksum",
-        ])?;
-        let (mut from, mut chown, mut chmod) = (None, None, None);
-        for flag in flags {
-            match flag.name.as_str() {
-                "from" => from = Some(flag.value),
-                "chown" => chown = Some(flag.value),
-                "chmod" => chmod = Some(flag.value),
-                // The layer is the same with it and without, as long as the target is no symbolic link.
-                "link" if matches!(flag.value.raw.as_str(), "" | "true" | "false") => {}
-                name => {
-                    let help = "COPY takes --from, --chown and --chmod; name files in .containerignore \
-                                to leave them out";
-                    return Err(self.at(
-                        &flag.whole,
-                        format!("--{name} is not supported"),
-                        Some(help),
-                    ));
-                }
-            }
-        }
-        let mut sources = self.list_or_words(start);
-        let to = sources.pop();
-        match to {
-            Some(to) if !sources.is_empty() => Ok(Instruction::Copy {
-                from,
-                chown,
-                chmod,
-                sources,
-                to,
-            }),
-            _ => Err(self.at(
-                &self.whole(),
-                "COPY needs at least one source and a destination",
-                Some("COPY SOURCE... DESTINATION"),
-            )),
-        }
     }
 }
 

@@ -124,9 +124,12 @@ impl<'a> Builder<'a> {
                 .get(base)
                 .cloned()
                 .unwrap_or_else(Draft::scratch),
-            Base::Image(name) => self
-                .image(name)
-                .map_err(|e| self.at_keyword(from, e.to_string()))?,
+            Base::Image(name) => self.image(name).map_err(|e| match &from.what {
+                Instruction::From { image, .. } => {
+                    stages::at(self.file, from, image, e.to_string())
+                }
+                _ => self.at_keyword(from, e.to_string()),
+            })?,
         };
         if draft
             .list("OnBuild")

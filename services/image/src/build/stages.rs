@@ -57,7 +57,12 @@ pub(super) fn platform_args() -> BTreeMap<String, String> {
 }
 
 /// An error at a word of an instruction.
-pub(super) fn at(file: &File, node: &Node, word: &Word, message: impl Into<String>) -> Box<Diagnostic> {
+pub(super) fn at(
+    file: &File,
+    node: &Node,
+    word: &Word,
+    message: impl Into<String>,
+) -> Box<Diagnostic> {
     file.source
         .error(node.logical.place_of(word.offset), word.length(), message)
 }
@@ -150,7 +155,12 @@ pub(super) fn plan(file: &File, options: &BuildOptions<'_>) -> Result<Plan, supe
     Ok(plan)
 }
 
-fn check_platform(file: &File, node: &Node, word: &Word, text: &str) -> Result<(), Box<Diagnostic>> {
+fn check_platform(
+    file: &File,
+    node: &Node,
+    word: &Word,
+    text: &str,
+) -> Result<(), Box<Diagnostic>> {
     let own = Platform::host();
     let plain = format!("{}/{}", own.os, own.architecture);
     if text == own.to_string() || text == plain || text == own.architecture {

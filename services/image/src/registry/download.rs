@@ -9,7 +9,8 @@ use reqwest::header::{CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
 use reqwest::{Method, Response, StatusCode};
 use tokio::sync::mpsc;
 
-use super::transport::{Ask, SILENCE_MOST, TRIES_MOST, backoff, chain, error, refused};
+use super::answer::{chain, error, refused};
+use super::transport::{Ask, SILENCE_MOST, TRIES_MOST, backoff};
 use super::{Client, Meter};
 use crate::error::{Error, Result};
 use crate::reference::Repository;

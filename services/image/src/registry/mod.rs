@@ -1,6 +1,7 @@
 //! The client of registries: pulling and pushing images and single blobs by the OCI distribution API.
 //! May not: unpack layers, or believe anything that does not have the digest it was asked for.
 
+mod answer;
 mod challenge;
 mod credentials;
 mod download;

@@ -6,8 +6,9 @@ use regatta_model::Digest;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, StatusCode};
 
+use super::answer::{chain, error, refused};
 use super::manifest::{self, Descriptor, Form, ImageManifest};
-use super::transport::{Ask, SILENCE_MOST, accept, chain, error, refused};
+use super::transport::{Ask, SILENCE_MOST, accept};
 use super::{CONCURRENT_BLOBS, Client, Meter, upload};
 use crate::error::{Error, Result};
 use crate::limits;
@@ -242,7 +243,8 @@ impl Client {
         futures_util::stream::iter(parts)
             .map(|(digest, size)| async move {
                 let meter = Meter::begin(progress, &short(&digest), Some(size));
-                self.download(repository, digest, Some(size), store, &meter).await?;
+                self.download(repository, digest, Some(size), store, &meter)
+                    .await?;
                 meter.finish();
                 Ok::<_, Error>(())
             })

@@ -8,9 +8,10 @@ use regatta_model::Digest;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Body, Method};
 
+use super::answer::{error, refused};
 use super::manifest::{self, Descriptor, Form};
 use super::pull::short;
-use super::transport::{Ask, error, refused};
+use super::transport::Ask;
 use super::upload::{Upload, check_digest};
 use super::{CONCURRENT_BLOBS, Client, Meter};
 use crate::error::{Error, Result};

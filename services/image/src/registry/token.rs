@@ -7,8 +7,9 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use serde::Deserialize;
 use url::Url;
 
+use super::answer::{chain, error};
 use super::credentials::Credentials;
-use super::transport::{SILENCE_MOST, chain, error};
+use super::transport::SILENCE_MOST;
 use crate::error::Result;
 use crate::reference::Repository;
 

@@ -13,7 +13,8 @@ use reqwest::header::{
 use reqwest::{Body, Method, Response, StatusCode};
 use url::Url;
 
-use super::transport::{Ask, SILENCE_MOST, TRIES_MOST, backoff, error, is_passing, refused};
+use super::answer::{error, refused};
+use super::transport::{Ask, SILENCE_MOST, TRIES_MOST, backoff, is_passing};
 use super::{Client, Meter};
 use crate::error::{Error, Result};
 use crate::reference::Repository;
