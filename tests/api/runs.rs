@@ -112,10 +112,8 @@ async fn a_failing_cell_is_run_again_elsewhere_and_its_baseline_is_confirmed() {
         "a break is the difference of two, so the baseline is confirmed"
     );
     assert_eq!(hosts(1).len(), 1);
-    assert_eq!(
-        report.cells[2].attempts[0].detail,
-        "exit status 1, 1 of 3 cases failed"
-    );
+    let detail = &report.cells[2].attempts[0].detail;
+    assert!(detail.starts_with("exit status 1, 1 of 3 cases failed"), "{detail}");
 }
 
 #[tokio::test]
