@@ -16,7 +16,9 @@ const STORE: &str = "REGATTA_TEST_STORE";
 /// What the other processes of these tests do; nothing unless it is asked for.
 #[test]
 fn child() {
-    let Some(store) = std::env::var_os(STORE) else { return };
+    let Some(store) = std::env::var_os(STORE) else {
+        return;
+    };
     let store = Store::open(store.as_ref()).unwrap();
     let digest = store.resolve("big").unwrap();
     store.unpack(&digest).unwrap();
@@ -38,7 +40,10 @@ fn big(place: &Place) {
         heads.extend((0..300).map(|number| file(format!("d/{letter}{number}"), vec![b'x'; 3_000])));
         tar(&heads)
     };
-    let loaded = place.store.load(image(&[layer('a'), layer('b')]).as_slice(), &Silent).unwrap();
+    let loaded = place
+        .store
+        .load(image(&[layer('a'), layer('b')]).as_slice(), &Silent)
+        .unwrap();
     place.store.tag("big", &loaded[0].digest).unwrap();
     forget_layers(place);
 }
@@ -69,21 +74,38 @@ fn killed_at_any_moment_no_half_layer_counts() {
         // The next to open sweeps; what is there then is whole.
         let store = Store::open(place.store.directory()).unwrap();
         drop(store);
-        let left: Vec<_> = std::fs::read_dir(place.path("store/tmp")).unwrap().collect();
+        let left: Vec<_> = std::fs::read_dir(place.path("store/tmp"))
+            .unwrap()
+            .collect();
         assert_eq!(left.len(), 2, "only this process's own: {left:?}");
         let layers = tree(&place.path("store"), "layers");
         for (path, what) in &layers {
-            assert_eq!(Some(what), after.get(path), "{path} is not as in a whole layer");
+            assert_eq!(
+                Some(what),
+                after.get(path),
+                "{path} is not as in a whole layer"
+            );
         }
-        let dirs = std::fs::read_dir(place.path("store/layers")).unwrap().count();
-        let expected = after.keys().filter(|path| path.starts_with("layers/")).count();
-        assert!([0, 1, 2].contains(&dirs) && (dirs < 2 || layers.len() == expected + 1), "{dirs}");
+        let dirs = std::fs::read_dir(place.path("store/layers"))
+            .unwrap()
+            .count();
+        let expected = after
+            .keys()
+            .filter(|path| path.starts_with("layers/"))
+            .count();
+        assert!(
+            [0, 1, 2].contains(&dirs) && (dirs < 2 || layers.len() == expected + 1),
+            "{dirs}"
+        );
         seen.insert(dirs);
         let digest = place.store.resolve("big").unwrap();
         assert_eq!(place.store.unpack(&digest).unwrap().len(), 2);
         assert_eq!(place.content(), after);
     }
-    assert!(seen.contains(&0), "no moment of death was before the first layer was whole: {seen:?}");
+    assert!(
+        seen.contains(&0),
+        "no moment of death was before the first layer was whole: {seen:?}"
+    );
 }
 
 #[test]
@@ -98,7 +120,14 @@ fn several_processes_unpack_one_image_at_once() {
     }
     assert_eq!(layers.len(), 2);
     assert_eq!(tree(&layers[0], "").len(), 302);
-    assert_eq!(place.content().keys().filter(|path| path.ends_with("layer.json")).count(), 2);
+    assert_eq!(
+        place
+            .content()
+            .keys()
+            .filter(|path| path.ends_with("layer.json"))
+            .count(),
+        2
+    );
 }
 
 #[test]
@@ -111,7 +140,14 @@ fn names_given_at_once_are_all_kept() {
                 let store = Store::open(place.store.directory()).unwrap();
                 let tar = tar(&[file("x", format!("{number}"))]);
                 let options = regatta_image::archive::Import::default();
-                store.import(tar.as_slice(), &format!("image:{number}"), &options, &Silent).unwrap();
+                store
+                    .import(
+                        tar.as_slice(),
+                        &format!("image:{number}"),
+                        &options,
+                        &Silent,
+                    )
+                    .unwrap();
             });
         }
     });

@@ -38,8 +38,11 @@ enum Node {
     Directory(u32, BTreeMap<&'static str, Node>),
 }
 
-fn names(item: impl Strategy<Value = Item> + Clone + 'static) -> BoxedStrategy<BTreeMap<&'static str, Item>> {
-    proptest::collection::btree_map(prop_oneof![Just("a"), Just("b"), Just("c")], item, 0..4).boxed()
+fn names(
+    item: impl Strategy<Value = Item> + Clone + 'static,
+) -> BoxedStrategy<BTreeMap<&'static str, Item>> {
+    proptest::collection::btree_map(prop_oneof![Just("a"), Just("b"), Just("c")], item, 0..4)
+        .boxed()
 }
 
 fn layer() -> BoxedStrategy<(BTreeMap<&'static str, Item>, Vec<Head>)> {
@@ -50,9 +53,18 @@ fn layer() -> BoxedStrategy<(BTreeMap<&'static str, Item>, Vec<Head>)> {
     ];
     let item = leaf.prop_recursive(3, 24, 4, |item| {
         let entry = prop_oneof![Just(None), Just(Some(0o755)), Just(Some(0o711))];
-        (entry, proptest::bool::weighted(0.2), proptest::bool::weighted(0.2), names(item.boxed())).prop_map(
-            |(entry, opaque, replaced, children)| Item::Directory { entry, opaque, replaced, children },
+        (
+            entry,
+            proptest::bool::weighted(0.2),
+            proptest::bool::weighted(0.2),
+            names(item.boxed()),
         )
+            .prop_map(|(entry, opaque, replaced, children)| Item::Directory {
+                entry,
+                opaque,
+                replaced,
+                children,
+            })
     });
     names(item.boxed())
         .prop_flat_map(|items| {
@@ -70,7 +82,12 @@ fn emit(at: &str, items: &BTreeMap<&'static str, Item>, heads: &mut Vec<Head>) {
             Item::File(content) => heads.push(file(path, format!("{content}\n"))),
             Item::Link(target) => heads.push(symlink(path, format!("to{target}"))),
             Item::Whiteout => heads.push(file(format!("{at}.wh.{name}"), "")),
-            Item::Directory { entry, opaque, replaced, children } => {
+            Item::Directory {
+                entry,
+                opaque,
+                replaced,
+                children,
+            } => {
                 if let Some(mode) = entry {
                     heads.push(dir(&path).mode(*mode));
                 }
@@ -89,9 +106,12 @@ fn emit(at: &str, items: &BTreeMap<&'static str, Item>, heads: &mut Vec<Head>) {
 /// Whether an item has any entry that makes its directory exist.
 fn exists(item: &Item) -> bool {
     match item {
-        Item::Directory { entry, opaque, children, .. } => {
-            entry.is_some() || *opaque || children.values().any(says_something)
-        }
+        Item::Directory {
+            entry,
+            opaque,
+            children,
+            ..
+        } => entry.is_some() || *opaque || children.values().any(says_something),
         _ => true,
     }
 }
@@ -105,7 +125,12 @@ fn apply(below: Option<Node>, item: &Item) -> Option<Node> {
         Item::File(content) => Some(Node::File(*content)),
         Item::Link(target) => Some(Node::Link(*target)),
         Item::Whiteout => None,
-        Item::Directory { entry, opaque, replaced, children } => {
+        Item::Directory {
+            entry,
+            opaque,
+            replaced,
+            children,
+        } => {
             let below = if *replaced { None } else { below };
             if !exists(item) {
                 return below;
@@ -148,7 +173,11 @@ fn lines(at: &str, nodes: &BTreeMap<&'static str, Node>, lines: &mut Vec<String>
 
 /// What overlay shows; names that only a listing has (whiteouts of nothing) do not count.
 fn overlay(layers: &[PathBuf], at: &Path, in_user_namespace: bool) -> Vec<String> {
-    let lower: Vec<_> = layers.iter().rev().map(|path| path.to_str().unwrap()).collect();
+    let lower: Vec<_> = layers
+        .iter()
+        .rev()
+        .map(|path| path.to_str().unwrap())
+        .collect();
     let script = format!(
         "mount -t overlay overlay -o {}lowerdir={}:{} {at} && cd {at} && \
          find . -mindepth 1 2>/dev/null | sed 's,^[.]/,,' | while read -r path; do \
@@ -166,7 +195,10 @@ fn overlay(layers: &[PathBuf], at: &Path, in_user_namespace: bool) -> Vec<String
         arguments.extend(["--user", "--map-root-user"]);
     }
     arguments.extend(["sh", "-ec", &script]);
-    let mut lines: Vec<_> = run("unshare", &arguments).lines().map(str::to_owned).collect();
+    let mut lines: Vec<_> = run("unshare", &arguments)
+        .lines()
+        .map(str::to_owned)
+        .collect();
     lines.sort();
     lines
 }
@@ -213,7 +245,11 @@ pub fn image(layers: &[Vec<u8>]) -> Vec<u8> {
         "size": manifest.len(),
     }]});
     let mut blobs: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    for bytes in layers.iter().cloned().chain([config.into_bytes(), manifest.into_bytes()]) {
+    for bytes in layers
+        .iter()
+        .cloned()
+        .chain([config.into_bytes(), manifest.into_bytes()])
+    {
         blobs.insert(format!("blobs/sha256/{}", Digest::of(&bytes).hex()), bytes);
     }
     let mut heads = vec![file("index.json", index.to_string())];
@@ -228,12 +264,18 @@ fn three_random_layers_merge_as_oci_says() {
     for name in ["merged", "empty"] {
         std::fs::create_dir(place.path(name)).unwrap();
     }
-    let config = Config { cases: 40, failure_persistence: None, ..Config::default() };
+    let config = Config {
+        cases: 40,
+        failure_persistence: None,
+        ..Config::default()
+    };
     let mut runner = TestRunner::new(config);
     runner
         .run(&[layer(), layer(), layer()], |layers| {
             let mut model = BTreeMap::new();
-            layers.iter().for_each(|(items, _)| apply_all(&mut model, items));
+            layers
+                .iter()
+                .for_each(|(items, _)| apply_all(&mut model, items));
             let mut wanted = Vec::new();
             lines("", &model, &mut wanted);
             wanted.sort();
@@ -241,12 +283,20 @@ fn three_random_layers_merge_as_oci_says() {
             let loaded = place.store.load(image(&tars).as_slice(), &Silent).unwrap();
             let paths = place.store.unpack(&loaded[0].digest).unwrap();
             let mut found = Vec::new();
-            let root = Merged::open(&paths).unwrap().find(Path::new("/"), true).unwrap().unwrap();
+            let root = Merged::open(&paths)
+                .unwrap()
+                .find(Path::new("/"), true)
+                .unwrap()
+                .unwrap();
             merged("", &root, &mut found);
             found.sort();
             prop_assert_eq!(&found, &wanted, "our own view");
             prop_assert_eq!(&overlay(&paths, &at, false), &wanted, "overlay as root");
-            prop_assert_eq!(&overlay(&paths, &at, true), &wanted, "overlay in a user namespace");
+            prop_assert_eq!(
+                &overlay(&paths, &at, true),
+                &wanted,
+                "overlay in a user namespace"
+            );
             Ok(())
         })
         .unwrap();
@@ -256,22 +306,44 @@ fn three_random_layers_merge_as_oci_says() {
 fn a_hard_link_to_a_lower_layer_becomes_a_copy() {
     use crate::tars::hardlink;
     let place = Place::new();
-    let base = tar(&[dir("d").mode(0o711).owner(5, 6), file("d/x", "base").mode(0o640).owner(7, 8), symlink("l", "d/x")]);
+    let base = tar(&[
+        dir("d").mode(0o711).owner(5, 6),
+        file("d/x", "base").mode(0o640).owner(7, 8),
+        symlink("l", "d/x"),
+    ]);
     let upper = tar(&[hardlink("d/y", "d/x"), hardlink("m", "l")]);
-    let loaded = place.store.load(image(&[base.clone(), upper.clone()]).as_slice(), &Silent).unwrap();
+    let loaded = place
+        .store
+        .load(image(&[base.clone(), upper.clone()]).as_slice(), &Silent)
+        .unwrap();
     let layers = place.store.unpack(&loaded[0].digest).unwrap();
     let found = crate::place::tree(&layers[1], "");
     assert_eq!(found["/d/y"], "file base 640 7:8");
     assert_eq!(found["/m"], "link d/x 777 0:0");
-    assert_eq!(found["/d"], "dir 711 5:6", "a directory that is only implied is as it is below");
+    assert_eq!(
+        found["/d"], "dir 711 5:6",
+        "a directory that is only implied is as it is below"
+    );
     // The same archive on another base is another layer, not this one.
     let other = tar(&[dir("d"), file("d/x", "other")]);
-    let second = place.store.load(image(&[other, upper.clone(), base.clone()]).as_slice(), &Silent);
-    assert!(second.unwrap_err().to_string().contains("not there"), "that base has no l");
+    let second = place.store.load(
+        image(&[other, upper.clone(), base.clone()]).as_slice(),
+        &Silent,
+    );
+    assert!(
+        second.unwrap_err().to_string().contains("not there"),
+        "that base has no l"
+    );
     let other = tar(&[dir("d"), file("d/x", "other"), symlink("l", "elsewhere")]);
-    let second = place.store.load(image(&[other, upper.clone()]).as_slice(), &Silent).unwrap();
+    let second = place
+        .store
+        .load(image(&[other, upper.clone()]).as_slice(), &Silent)
+        .unwrap();
     let second = place.store.unpack(&second[0].digest).unwrap();
-    assert_eq!(crate::place::tree(&second[1], "")["/d/y"], "file other 644 0:0");
+    assert_eq!(
+        crate::place::tree(&second[1], "")["/d/y"],
+        "file other 644 0:0"
+    );
     assert_ne!(second[1], layers[1]);
     // Removed by the layer itself, it is not there to link to.
     let content = place.content();
@@ -286,7 +358,10 @@ fn a_layer_that_occurs_twice_is_mounted_once() {
     let place = Place::new();
     let one = tar(&[file("x", "one")]);
     let two = tar(&[file("x", "two")]);
-    let loaded = place.store.load(image(&[one.clone(), two, one]).as_slice(), &Silent).unwrap();
+    let loaded = place
+        .store
+        .load(image(&[one.clone(), two, one]).as_slice(), &Silent)
+        .unwrap();
     let layers = place.store.unpack(&loaded[0].digest).unwrap();
     assert_eq!(layers.len(), 2);
     assert_eq!(std::fs::read_to_string(layers[1].join("x")).unwrap(), "one");

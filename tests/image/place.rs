@@ -41,7 +41,9 @@ impl Place {
     }
 
     pub fn import(&self, tar: &[u8], name: &str) -> Result<Digest, String> {
-        self.store.import(tar, name, &Import::default(), &Silent).map_err(|e| e.to_string())
+        self.store
+            .import(tar, name, &Import::default(), &Silent)
+            .map_err(|e| e.to_string())
     }
 
     /// Everything that the store holds, locks and work under way left out.
@@ -53,7 +55,10 @@ impl Place {
         let work: Vec<_> = tree(&self.path("store"), "tmp").into_keys().collect();
         assert!(work.len() <= 3, "work is left: {work:?}");
         let locks: Vec<_> = tree(&self.path("store"), "locks").into_keys().collect();
-        assert!(!locks.iter().any(|name| name.contains("layer-")), "locks are left: {locks:?}");
+        assert!(
+            !locks.iter().any(|name| name.contains("layer-")),
+            "locks are left: {locks:?}"
+        );
         content
     }
 
@@ -62,7 +67,10 @@ impl Place {
         let mut content = tree(self.dir.path(), "outside");
         let meta = fs::metadata(self.outside().join("canary")).unwrap();
         let dir = fs::metadata(self.outside()).unwrap();
-        content.insert("times".into(), format!("{:?} {:?}", meta.modified(), dir.modified()));
+        content.insert(
+            "times".into(),
+            format!("{:?} {:?}", meta.modified(), dir.modified()),
+        );
         content.insert("links".into(), meta.nlink().to_string());
         content
     }
@@ -76,13 +84,25 @@ pub fn tree(root: &Path, part: &str) -> BTreeMap<String, String> {
 }
 
 fn walk(path: &Path, name: &str, found: &mut BTreeMap<String, String>) {
-    let Ok(meta) = fs::symlink_metadata(path) else { return };
+    let Ok(meta) = fs::symlink_metadata(path) else {
+        return;
+    };
     let kind = meta.file_type();
     let what = if kind.is_dir() {
         let opaque = |key: &str| xattr::get(path, key).unwrap().is_some();
-        let opaque = (opaque("trusted.overlay.opaque"), opaque("user.overlay.opaque"));
-        assert_eq!(opaque.0, opaque.1, "{name}: both kinds of overlay must see it as opaque");
-        if opaque.0 { "dir opaque".to_owned() } else { "dir".to_owned() }
+        let opaque = (
+            opaque("trusted.overlay.opaque"),
+            opaque("user.overlay.opaque"),
+        );
+        assert_eq!(
+            opaque.0, opaque.1,
+            "{name}: both kinds of overlay must see it as opaque"
+        );
+        if opaque.0 {
+            "dir opaque".to_owned()
+        } else {
+            "dir".to_owned()
+        }
     } else if kind.is_symlink() {
         format!("link {}", fs::read_link(path).unwrap().display())
     } else if kind.is_file() {
@@ -95,12 +115,21 @@ fn walk(path: &Path, name: &str, found: &mut BTreeMap<String, String>) {
     } else {
         format!("other {:o} {}", meta.mode() & 0o170_000, meta.rdev())
     };
-    let what = format!("{what} {:o} {}:{}", meta.mode() & 0o7777, meta.uid(), meta.gid());
+    let what = format!(
+        "{what} {:o} {}:{}",
+        meta.mode() & 0o7777,
+        meta.uid(),
+        meta.gid()
+    );
     found.insert(name.to_owned(), what);
     if kind.is_dir() {
         for entry in fs::read_dir(path).unwrap() {
             let entry = entry.unwrap();
-            walk(&entry.path(), &format!("{name}/{}", entry.file_name().to_string_lossy()), found);
+            walk(
+                &entry.path(),
+                &format!("{name}/{}", entry.file_name().to_string_lossy()),
+                found,
+            );
         }
     }
 }
