@@ -133,6 +133,10 @@ impl Scheduler {
             ordinal: *ordinal,
         };
         if let Some(hold) = host.held.get_mut(&key) {
+            if ended && hold.generation != listed.generation {
+                // It is the end of an assignment of an earlier life of the server, and not of this one.
+                return;
+            }
             (hold.seen, hold.ended) = (true, ended);
             let (generation, revoked) = (hold.generation, hold.revoked);
             if let (Some(reason), false) = (revoked, ended) {

@@ -176,7 +176,10 @@ impl<'a> Builder<'a> {
         self.counts.reruns += attempts.saturating_sub(u64::from(self.matrix.repeat().max(1)));
         for row in rows.iter().filter(|row| cell::is_fault(row)) {
             self.counts.host_faults += 1;
-            self.hosts.entry(row.host.clone()).or_default().add(row);
+            // What the platform did is no host's doing, wherever it showed.
+            if row.blame != Some(Blame::Platform) {
+                self.hosts.entry(row.host.clone()).or_default().add(row);
+            }
         }
         let cell = Cell::merge(rows, self.matrix.repeat().max(1), &mut self.cases);
         self.counts.unresolved -= 1;

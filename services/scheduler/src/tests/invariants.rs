@@ -34,6 +34,8 @@ enum Step {
     Reboot {
         host: usize,
     },
+    /// The server ends and starts again: it knows what it recorded.
+    Restart,
     Pass {
         millis: u64,
     },
@@ -60,11 +62,13 @@ struct World {
     /// Every attempt that was ever assigned, and to whom.
     given: BTreeMap<AttemptId, HostName>,
     recorded: BTreeSet<AttemptId>,
+    /// The highest generation that was given.
+    generation: u64,
     log: Vec<Vec<Effect>>,
 }
 
 /// A run as the caller knows it.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Truth {
     cells: u64,
     repeat: u32,
@@ -93,6 +97,7 @@ impl World {
             runs: BTreeMap::new(),
             given: BTreeMap::new(),
             recorded: BTreeSet::new(),
+            generation: 0,
             log: Vec::new(),
         }
     }
@@ -107,6 +112,7 @@ impl World {
                     attempt,
                     generation,
                 } => {
+                    self.generation = self.generation.max(generation);
                     let owner = self
                         .given
                         .entry(attempt.clone())
@@ -290,6 +296,7 @@ impl World {
                 real.incarnation += 1;
                 real.holding.clear();
             }
+            Step::Restart => self.restart(),
             Step::Pass { millis } => {
                 self.course.now += millis;
                 self.tell(Event::Ticked);
@@ -342,6 +349,61 @@ impl World {
         }
     }
 
+    fn restart(&mut self) {
+        let views = self.course.scheduler.hosts();
+        let hosts = views
+            .into_iter()
+            .map(|view| (view.name, view.incarnation, view.policy));
+        let generation = self.generation;
+        let restored = Restored {
+            hosts: hosts.collect(),
+            generation,
+        };
+        self.course.scheduler = Scheduler::new(Config::default(), restored);
+        self.given.clear();
+        for (id, truth) in self
+            .runs
+            .clone()
+            .into_iter()
+            .filter(|(_, truth)| truth.open)
+        {
+            let mut tried: BTreeMap<u64, u32> = BTreeMap::new();
+            for attempt in self.recorded.iter().filter(|attempt| attempt.run == id) {
+                let last = tried.entry(attempt.cell).or_default();
+                *last = attempt.ordinal.max(*last);
+            }
+            let work = Work {
+                repeat: truth.repeat,
+                fail_fast: truth.fail_fast,
+                fresh: false,
+                settled: truth.settled.iter().copied().collect(),
+                tried,
+                ..work(truth.cells)
+            };
+            self.tell(Event::Submitted {
+                run: id.clone(),
+                work: Box::new(work),
+            });
+            if truth.stopped && self.runs[&id].open {
+                self.tell(Event::Cancelled { run: id });
+            }
+        }
+    }
+
+    /// No attempt runs in two places, whoever believes what.
+    fn check_leases(&self) {
+        let mut running = BTreeSet::new();
+        for real in self
+            .hosts
+            .iter()
+            .filter(|real| real.lease_until > self.course.now)
+        {
+            for attempt in real.holding.keys() {
+                assert!(running.insert(attempt), "{attempt} runs on two hosts");
+            }
+        }
+    }
+
     /// All hosts are well, and everything ends.
     fn calm_down(&mut self) {
         for index in 0..self.hosts.len() {
@@ -378,6 +440,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         10 => (host.clone(), prop::bool::weighted(0.8)).prop_map(|(host, heard)| Step::Sync { host, heard }),
         8 => host.clone().prop_map(|host| Step::End { host }),
         1 => host.clone().prop_map(|host| Step::Reboot { host }),
+        1 => Just(Step::Restart),
         4 => prop_oneof![0_u64..3000, 9000_u64..40_000].prop_map(|millis| Step::Pass { millis }),
         2 => (1_u64..12, 1_u32..4, -1_i32..2, prop::option::of(1_u32..4), any::<bool>()).prop_map(
             |(cells, repeat, priority, parallel, fail_fast)| Step::Submit { cells, repeat, priority, parallel, fail_fast }
@@ -392,6 +455,7 @@ fn play(steps: &[Step]) -> World {
     let mut world = World::new(4);
     for step in steps {
         world.step(step);
+        world.check_leases();
     }
     world.calm_down();
     world

@@ -240,16 +240,14 @@ fn untested(rows: &[AttemptRow], decisive: &[&AttemptRow]) -> Option<(Outcome, S
 }
 
 fn attempt_report(row: AttemptRow) -> AttemptReport {
-    let mut detail = row.detail;
-    for problem in row.problems {
-        if detail.contains(&problem) {
-            continue;
-        }
-        if !detail.is_empty() {
-            detail.push_str("; ");
-        }
-        detail.push_str(&problem);
-    }
+    let mut parts = Vec::from([row.detail.clone()]);
+    let untold = row
+        .problems
+        .iter()
+        .filter(|problem| !row.detail.contains(problem.as_str()));
+    parts.extend(untold.cloned());
+    parts.extend(first_failure(&row));
+    parts.retain(|part| !part.is_empty());
     AttemptReport {
         attempt: row.ordinal,
         host: row.host.to_string(),
@@ -258,7 +256,7 @@ fn attempt_report(row: AttemptRow) -> AttemptReport {
         signal: row.outcome.signal(),
         blame: row.blame.map(|blame| blame.name().to_owned()),
         passed: row.passed,
-        detail,
+        detail: parts.join("; "),
         seconds: seconds(row.wall_ms, 1000),
         cpu_seconds: seconds(row.cpu_us, 1_000_000),
         peak_memory_bytes: row.peak_memory_bytes,
@@ -268,4 +266,16 @@ fn attempt_report(row: AttemptRow) -> AttemptReport {
             .unwrap_or_default(),
         changed: row.changed,
     }
+}
+
+/// The first failing case of an attempt, with the first line of its message.
+fn first_failure(row: &AttemptRow) -> Option<String> {
+    let exception = row
+        .exceptions
+        .iter()
+        .find(|exception| exception.status.is_failure())?;
+    let index = usize::try_from(exception.index).ok()?;
+    let name = row.names.as_ref()?.names.get(index)?;
+    let line = exception.message.lines().next().unwrap_or("it failed");
+    Some(format!("{name}: {line}"))
 }

@@ -184,13 +184,16 @@ fn hosts(builder: &Builder<'_>) -> Vec<Finding> {
     hosts
         .into_iter()
         .map(|(host, faults)| {
-            let outcomes: Vec<String> =
-                faults.outcomes.iter().map(|(name, count)| format!("{count} × {name}")).collect();
+            let outcomes: Vec<String> = faults
+                .outcomes
+                .iter()
+                .map(|(name, count)| format!("{count} × {name}"))
+                .collect();
             let outcomes = outcomes.join(", ");
             let count = sum(faults);
             let attempts = if count == 1 { "attempt" } else { "attempts" };
             let text = format!(
-                "{count} {attempts} on host {host} count for nothing, by its own or the platform's fault ({outcomes})"
+                "{count} {attempts} on host {host} count for nothing, by its own fault ({outcomes})"
             );
             Finding {
                 host: Some(host.to_string()),

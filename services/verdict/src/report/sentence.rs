@@ -143,7 +143,7 @@ fn beside(report: &Report, allowed: &dyn Fn(CellNumber) -> bool) -> String {
             "attempts were"
         };
         parts.push(format!(
-            "{} {attempts} a host's fault and run again",
+            "{} {attempts} a host's or the platform's fault",
             counts.host_faults
         ));
     }
