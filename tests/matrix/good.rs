@@ -495,3 +495,57 @@ fn only_gives_the_same_matrix_over_fewer_values() {
     assert!(wrong(&[("python", &["3.8"])]).contains("axis `python` has no value `3.8`"));
     assert!(wrong(&[("python", &["3.10"]), ("werkzeug", &["2.2.3"])]).contains("no cell is left"));
 }
+
+#[test]
+fn schema_and_parser_agree_on_the_form_of_single_values() {
+    let schema = jsonschema::validator_for(&Matrix::schema()).unwrap();
+    let with = |path: &[&str], value: &serde_json::Value| {
+        let mut matrix =
+            serde_json::json!({"image": "i", "axes": {"a": ["1"]}, "test": {"run": "x"}});
+        let mut place = &mut matrix;
+        for key in path {
+            place = &mut place[*key];
+        }
+        *place = value.clone();
+        matrix
+    };
+    let values = serde_json::json!([
+        null, true, 1, 0, -1, 1.5, "", "x", "1", "512MiB", "10m", "rw", "none", "never", [], ["1"], [null], {}, {"a": "1"},
+    ]);
+    let agree: &[&[&str]] = &[
+        &["repeat"],
+        &["parallel"],
+        &["priority"],
+        &["fail-fast"],
+        &["keep"],
+        &["services"],
+        &["shards"],
+        &["surprise"],
+        &["limits", "memory"],
+        &["limits", "processes"],
+        &["limits", "surprise"],
+        &["test", "timeout"],
+        &["test", "network"],
+        &["rerun", "at-most"],
+        &["rerun", "error-rate"],
+        &["setup"],
+        &["labels", "x"],
+        &["env", "X"],
+        &["axes", "a"],
+    ];
+    for path in agree {
+        for value in values.as_array().unwrap() {
+            // A pattern cannot tell the range of a size.
+            if (path.last(), value.as_str()) == (Some(&"memory"), Some("1")) {
+                continue;
+            }
+            let matrix = with(path, value);
+            let parsed = Matrix::parse(&matrix.to_string(), "m").map(|_| ());
+            assert_eq!(
+                schema.is_valid(&matrix),
+                parsed.is_ok(),
+                "{path:?} {value}: {parsed:?}"
+            );
+        }
+    }
+}
