@@ -127,7 +127,7 @@ impl Session {
             .into_owned();
         let lock_path = tmp.join(format!("{name}.lock"));
         let lock = open(&lock_path)?;
-        flock(&lock, &lock_path, FlockOperation::NonBlockingLockExclusive)?;
+        flock(&lock, &lock_path, FlockOperation::LockExclusive)?;
         Ok(Self {
             name,
             dir,
