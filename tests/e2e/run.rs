@@ -20,7 +20,7 @@ const JUNIT: &str = r#"
 name: lib-versions
 image: busybox
 axes: {lib: {values: [1.0, 1.10, 2.0], ordered: true}}
-setup: {run: "echo $REGATTA_AXIS_LIB${{ matrix.lib }} > /version", network: none}
+setup: {run: "echo ${{ matrix.lib }} > /version", network: none}
 test:
   run: |
     version=$(cat /version)

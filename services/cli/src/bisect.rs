@@ -2,6 +2,7 @@
 //! believes a run's verdicts, which ask for more where it matters.
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use regatta_model::matrix::Matrix;
 use regatta_model::report::{CellReport, Report, Verdict};
@@ -58,20 +59,19 @@ pub(crate) async fn bisect(context: &Context, options: BisectArgs) -> Result<Exi
             options.axis
         )));
     }
-    let mut local = local::connect(context, Need::Attempts(processors())).await?;
-    let (client, shares_data) = (local.client().clone(), local.shares_data(context));
-    let mut search = Search {
-        context,
-        client: &client,
-        shares_data,
-        source: &source,
-        options: &options,
-        runs: 0,
+    let runs = AtomicUsize::new(0);
+    let work = async |client: &Client| {
+        let search = Search {
+            context,
+            client,
+            source: &source,
+            options: &options,
+            runs: &runs,
+        };
+        search.halve(&values).await
     };
-    let result = local.doing(search.halve(&values)).await;
-    let runs = search.runs;
-    local.stop().await;
-    let (good, bad) = result?;
+    let (good, bad) = local::with(context, Need::Attempts(processors()), work).await?;
+    let runs = runs.into_inner();
     let (last_good, first_bad) = (text_of(&values, good), text_of(&values, bad));
     let what = options.case.as_deref().unwrap_or("the test");
     let text = format!(
@@ -99,15 +99,14 @@ fn text_of(values: &[String], index: usize) -> &str {
 struct Search<'a> {
     context: &'a Context,
     client: &'a Client,
-    shares_data: bool,
     source: &'a Source,
     options: &'a BisectArgs,
-    runs: usize,
+    runs: &'a AtomicUsize,
 }
 
 impl Search<'_> {
     /// Indices of the last good and the first bad value.
-    async fn halve(&mut self, values: &[String]) -> Result<(usize, usize), Failure> {
+    async fn halve(&self, values: &[String]) -> Result<(usize, usize), Failure> {
         let (mut good, mut bad) = (0, values.len() - 1);
         let ends = self
             .is_bad(&[text_of(values, good), text_of(values, bad)])
@@ -136,9 +135,9 @@ impl Search<'_> {
                 .await?
                 .contains(&true);
             if is_bad {
-                bad = middle
+                bad = middle;
             } else {
-                good = middle
+                good = middle;
             }
             self.context.say(format!(
                 "{} {} is {}; {} left to look at",
@@ -152,14 +151,15 @@ impl Search<'_> {
     }
 
     /// Runs some values' cells, and tells of each value whether it is bad.
-    async fn is_bad(&mut self, values: &[&str]) -> Result<Vec<bool>, Failure> {
+    async fn is_bad(&self, values: &[&str]) -> Result<Vec<bool>, Failure> {
         let wanted = vec![(
             self.options.axis.clone(),
             values.iter().map(|&value| value.to_owned()).collect(),
         )];
         let source = self.narrowed(&wanted)?;
-        let run = hand_in(self.context, self.client, self.shares_data, &source).await?;
-        self.runs += 1;
+        let key = uuid::Uuid::new_v4().to_string();
+        let run = hand_in(self.context, self.client, &source, &key).await?;
+        self.runs.fetch_add(1, Ordering::Relaxed);
         let client = self.client;
         if watch::watch(self.context, client, run.run.as_str()).await? == Watched::Interrupted {
             return Err(Failure::wrong("interrupted").with_status(130));

@@ -57,7 +57,7 @@ pub(crate) struct Client {
 }
 
 /// Longest wait for an answer that is not a stream.
-const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+const ANSWER_WITHIN: Duration = Duration::from_mins(1);
 /// Longest wait for a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// Longest document that is read into memory, in bytes.
@@ -96,10 +96,10 @@ impl Client {
             source = cause.source();
         }
         match &self.place {
-            Place::Url(url) => Failure::platform(format!(
+            Place::Url(url) => Failure::unreachable(format!(
                 "cannot reach the server at {url}: {causes}; is `regatta server` running there?"
             )),
-            Place::Socket(path) => Failure::platform(format!(
+            Place::Socket(path) => Failure::unreachable(format!(
                 "cannot reach the server behind {}: {causes}",
                 path.display()
             )),
@@ -167,6 +167,21 @@ impl Client {
         let response = self
             .send(self.http.post(self.url(path)?).timeout(ANSWER_WITHIN))
             .await?;
+        Ok(response
+            .bytes()
+            .await
+            .map_err(|error| self.unreachable(&error))?
+            .to_vec())
+    }
+
+    /// The same, with a key that makes a second try the first one.
+    pub(crate) async fn post_once(&self, path: &str, key: &str) -> Result<Vec<u8>, Failure> {
+        let request = self
+            .http
+            .post(self.url(path)?)
+            .header("idempotency-key", key)
+            .timeout(ANSWER_WITHIN);
+        let response = self.send(request).await?;
         Ok(response
             .bytes()
             .await

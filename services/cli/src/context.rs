@@ -43,6 +43,11 @@ impl Context {
         &self.global.data
     }
 
+    /// Whether commands use this machine's own server, which shares this machine's images.
+    pub(crate) const fn is_local(&self) -> bool {
+        self.global.server.is_none()
+    }
+
     /// This machine's images.
     pub(crate) fn images(&self) -> Result<Store, Failure> {
         let directory = self.data().join("images");
@@ -54,16 +59,15 @@ impl Context {
     pub(crate) fn executor(&self) -> Result<(Layout, Arc<Link>), Failure> {
         let layout = Layout::new(self.data());
         let mut held = self.executor.lock().unwrap_or_else(PoisonError::into_inner);
-        let link = match held.as_ref().filter(|link| !link.is_gone()) {
-            Some(link) => Arc::clone(link),
-            None => {
-                let options = executor::Options {
-                    program: None,
-                    life: Life::Bound,
-                };
-                let link = executor::ensure(&layout, &options).map_err(Failure::platform)?;
-                Arc::clone(held.insert(Arc::new(link)))
-            }
+        let link = if let Some(link) = held.as_ref().filter(|link| !link.is_gone()) {
+            Arc::clone(link)
+        } else {
+            let options = executor::Options {
+                program: None,
+                life: Life::Bound,
+            };
+            let link = executor::ensure(&layout, &options).map_err(Failure::platform)?;
+            Arc::clone(held.insert(Arc::new(link)))
         };
         Ok((layout, link))
     }
@@ -126,6 +130,7 @@ fn start_diagnostics(global: &Global) {
 #[derive(Debug)]
 pub(crate) struct Failure {
     status: u8,
+    unreachable: bool,
     message: String,
 }
 
@@ -134,6 +139,7 @@ impl Failure {
     pub(crate) fn wrong(message: impl fmt::Display) -> Self {
         Self {
             status: 2,
+            unreachable: false,
             message: message.to_string(),
         }
     }
@@ -142,8 +148,22 @@ impl Failure {
     pub(crate) fn platform(message: impl fmt::Display) -> Self {
         Self {
             status: 3,
+            unreachable: false,
             message: message.to_string(),
         }
+    }
+
+    /// The server does not answer: the platform failed, but another try may find it.
+    pub(crate) fn unreachable(message: impl fmt::Display) -> Self {
+        Self {
+            unreachable: true,
+            ..Self::platform(message)
+        }
+    }
+
+    /// Whether the server did not answer.
+    pub(crate) const fn is_unreachable(&self) -> bool {
+        self.unreachable
     }
 
     /// Whether the platform failed rather than the command.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use serde::{Deserialize, Serialize};
 
 use crate::args::{HostArgs, HostPolicy};
+use crate::client::Client;
 use crate::context::{Context, Failure};
 use crate::local::{self, Need};
 
@@ -25,10 +26,8 @@ struct Host {
 }
 
 pub(crate) async fn list(context: &Context) -> Result<ExitCode, Failure> {
-    let local = local::connect(context, Need::Records).await?;
-    let hosts: Result<Vec<Host>, Failure> = local.client().get("api/v1/hosts").await;
-    local.stop().await;
-    let hosts = hosts?;
+    let work = async |client: &Client| client.get::<Vec<Host>>("api/v1/hosts").await;
+    let hosts = local::with(context, Need::Records, work).await?;
     if context.global.json {
         crate::runs::print_json(&hosts)?;
         return Ok(ExitCode::SUCCESS);
@@ -62,14 +61,10 @@ pub(crate) async fn policy(context: &Context, options: HostArgs) -> Result<ExitC
         HostPolicy::Cordon => "cordoned",
         HostPolicy::Quarantine => "quarantined",
     };
-    let local = local::connect(context, Need::Records).await?;
     let body = serde_json::json!({ "policy": policy, "reason": options.reason });
-    let result = local
-        .client()
-        .put_json(&format!("api/v1/hosts/{name}/policy"), &body)
-        .await;
-    local.stop().await;
-    result?;
+    let path = format!("api/v1/hosts/{name}/policy");
+    let work = async |client: &Client| client.put_json(&path, &body).await;
+    local::with(context, Need::Records, work).await?;
     context.say(format!("{name} is {policy}"));
     Ok(ExitCode::SUCCESS)
 }

@@ -67,16 +67,18 @@ pub(crate) fn check(context: &Context, options: &FileArgs) -> Result<ExitCode, F
 const VALUES_SHOWN: usize = 16;
 
 fn values(values: &[String]) -> String {
-    let mut text = values
+    let text = values
         .iter()
         .take(VALUES_SHOWN)
         .cloned()
         .collect::<Vec<_>>()
         .join(", ");
-    if values.len() > VALUES_SHOWN {
-        text.push_str(&format!(", ... {} more", values.len() - VALUES_SHOWN));
+    let more = values.len().saturating_sub(VALUES_SHOWN);
+    if more == 0 {
+        text
+    } else {
+        format!("{text}, ... {more} more")
     }
-    text
 }
 
 pub(crate) fn schema() -> Result<ExitCode, Failure> {

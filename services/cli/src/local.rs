@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
+use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::client::{Client, Place, socket};
 use crate::context::{Context, Failure, make_private};
 
 /// A way to this machine's own server.
-pub(crate) struct Local {
+struct Local {
     client: Client,
     own: Option<Own>,
 }
@@ -43,11 +44,48 @@ pub(crate) enum Need {
     Attempts(u32),
 }
 
-/// How long to wait for the process that serves the directory to open its socket.
+impl Need {
+    /// What the lock says of who holds it.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Records => "records",
+            Self::Attempts(_) => "attempts",
+        }
+    }
+}
+
+/// How long to wait for the process that serves the directory to open its socket, or to end.
 const OTHERS_START_WITHIN: Duration = Duration::from_secs(20);
 
+/// How often a command goes on by itself after the process whose server it used ended.
+const TAKE_OVERS_MOST: u32 = 5;
+
+/// Does something with the named server, or with this machine's own. Where that runs in another process, and ends
+/// with it, this process takes its place and does the work once more: it must bear that.
+pub(crate) async fn with<T>(
+    context: &Context,
+    need: Need,
+    work: impl AsyncFn(&Client) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let mut tries = 0;
+    loop {
+        let mut local = connect(context, need).await?;
+        let guest = context.is_local() && local.own.is_none();
+        let client = local.client.clone();
+        let result = local.doing(work(&client)).await;
+        local.stop().await;
+        match result {
+            Err(failure) if guest && failure.is_unreachable() && tries < TAKE_OVERS_MOST => {
+                tries += 1;
+                tracing::info!("the process that served this directory ended; going on here");
+            }
+            result => return result,
+        }
+    }
+}
+
 /// A client of the named server, or of this machine's own.
-pub(crate) async fn connect(context: &Context, need: Need) -> Result<Local, Failure> {
+async fn connect(context: &Context, need: Need) -> Result<Local, Failure> {
     match &context.global.server {
         Some(url) => Ok(Local {
             client: Client::new(&Place::parse(url)?)?,
@@ -62,19 +100,29 @@ async fn start(context: &Context, need: Need) -> Result<Local, Failure> {
     make_private(data)?;
     let directory = data.join("server");
     make_private(&directory)?;
-    let lock = File::options()
+    let path = directory.join("lock");
+    let mut lock = File::options()
         .create(true)
         .truncate(false)
         .write(true)
-        .open(directory.join("lock"))?;
+        .open(&path)?;
     let socket = socket(data);
     let deadline = tokio::time::Instant::now() + OTHERS_START_WITHIN;
     loop {
         match lock.try_lock() {
-            Ok(()) => return own(context, need, lock, &socket).await,
+            Ok(()) => {
+                lock.set_len(0)?;
+                lock.write_all(need.word().as_bytes())?;
+                return own(context, need, lock, &socket).await;
+            }
             Err(TryLockError::Error(error)) => return Err(error.into()),
             Err(TryLockError::WouldBlock) => {
-                if let Some(client) = other(data).await? {
+                // Who only reads is gone in a moment, and has nothing that runs attempts: its place is waited for.
+                let serves = std::fs::read_to_string(&path).unwrap_or_default();
+                if serves != Need::Records.word()
+                    && !serves.is_empty()
+                    && let Some(client) = other(data).await?
+                {
                     return Ok(Local { client, own: None });
                 }
                 if tokio::time::Instant::now() > deadline {
@@ -144,17 +192,8 @@ async fn own(context: &Context, need: Need, lock: File, socket: &Path) -> Result
 }
 
 impl Local {
-    pub(crate) fn client(&self) -> &Client {
-        &self.client
-    }
-
-    /// Whether the server runs on this machine's data directory, so that it shares its images.
-    pub(crate) fn shares_data(&self, context: &Context) -> bool {
-        context.global.server.is_none()
-    }
-
     /// Does something that needs this machine's agent; fails when the agent does.
-    pub(crate) async fn doing<T>(
+    async fn doing<T>(
         &mut self,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
@@ -179,14 +218,14 @@ impl Local {
     }
 
     /// Ends what this process runs: the agent first, so that its last outcomes are taken.
-    pub(crate) async fn stop(self) {
+    async fn stop(self) {
         let Some(own) = self.own else { return };
         if let Some((shutdown, task)) = own.agent {
             shutdown.cancel();
             match task.await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    tracing::error!("this machine's agent ended with an error: {error}")
+                    tracing::error!("this machine's agent ended with an error: {error}");
                 }
                 Err(error) => tracing::error!("this machine's agent failed: {error}"),
             }

@@ -50,7 +50,7 @@ pub(crate) fn read(context: &Context, path: &Path) -> Result<Source, Failure> {
             .unwrap_or_default();
         (path.display().to_string(), directory)
     };
-    if bytes.len() as u64 > MATRIX_MOST {
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MATRIX_MOST {
         return Err(Failure::wrong(format!(
             "{file}: longer than {MATRIX_MOST} bytes, which no matrix needs to be"
         )));

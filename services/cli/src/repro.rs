@@ -8,15 +8,15 @@ use regatta_model::report::CellReport;
 use regatta_model::run::Submission;
 
 use crate::args::ReproArgs;
+use crate::client::Client;
 use crate::context::{Context, Failure};
 use crate::local::{self, Need};
 use crate::run::{finish, processors};
 use crate::watch;
 
 pub(crate) async fn repro(context: &Context, options: ReproArgs) -> Result<ExitCode, Failure> {
-    let mut local = local::connect(context, Need::Attempts(processors())).await?;
-    let client = &local.client().clone();
-    let work = async {
+    let key = uuid::Uuid::new_v4().to_string();
+    let work = async |client: &Client| {
         let id = crate::runs::resolve(client, &options.run).await?;
         let cell: CellReport = client
             .get(&format!("api/v1/runs/{id}/cells/{}", options.cell))
@@ -29,7 +29,6 @@ pub(crate) async fn repro(context: &Context, options: ReproArgs) -> Result<ExitC
             return Ok(ExitCode::SUCCESS);
         }
         submission.matrix = matrix.to_json().to_string();
-        let key = uuid::Uuid::new_v4().to_string();
         let run = client.submit(&submission, &key).await?;
         context.say(format!(
             "run {}: cell {} of {id} again",
@@ -38,9 +37,7 @@ pub(crate) async fn repro(context: &Context, options: ReproArgs) -> Result<ExitC
         let watched = watch::watch(context, client, run.run.as_str()).await?;
         finish(context, client, run.run.as_str(), &[], watched).await
     };
-    let result = local.doing(work).await;
-    local.stop().await;
-    result
+    local::with(context, Need::Attempts(processors()), work).await
 }
 
 /// The run's matrix over this one cell, without a comparison.

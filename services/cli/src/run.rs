@@ -20,13 +20,10 @@ pub(crate) async fn run(context: &Context, options: RunArgs) -> Result<ExitCode,
     let files = report_files(&options.report)?;
     let source = narrowed(pin::read(context, &options.file)?, &options.only)?;
     let slots = options.jobs.unwrap_or_else(processors);
-    let mut local = local::connect(context, Need::Attempts(slots)).await?;
-    let (client, shares) = (local.client().clone(), local.shares_data(context));
-    let result = local
-        .doing(submit_and_watch(context, &client, shares, &source, &files))
-        .await;
-    local.stop().await;
-    result
+    let key = uuid::Uuid::new_v4().to_string();
+    let work =
+        async |client: &Client| submit_and_watch(context, client, &source, &key, &files).await;
+    local::with(context, Need::Attempts(slots), work).await
 }
 
 /// Hands a matrix to a server.
@@ -38,17 +35,20 @@ pub(crate) async fn submit(context: &Context, options: SubmitArgs) -> Result<Exi
             "submit needs a server: name one with --server or REGATTA_SERVER, or use `regatta run`, which needs none",
         ));
     }
-    let local = local::connect(context, Need::Records).await?;
-    if options.watch {
-        return submit_and_watch(context, local.client(), false, &source, &files).await;
-    }
-    let run = hand_in(context, local.client(), false, &source).await?;
-    if context.global.json {
-        crate::runs::print_json(&run)?;
-    } else {
-        anstream::println!("{}", run.run);
-    }
-    Ok(ExitCode::SUCCESS)
+    let key = uuid::Uuid::new_v4().to_string();
+    let work = async |client: &Client| {
+        if options.watch {
+            return submit_and_watch(context, client, &source, &key, &files).await;
+        }
+        let run = hand_in(context, client, &source, &key).await?;
+        if context.global.json {
+            crate::runs::print_json(&run)?;
+        } else {
+            anstream::println!("{}", run.run);
+        }
+        Ok(ExitCode::SUCCESS)
+    };
+    local::with(context, Need::Records, work).await
 }
 
 /// As many attempts at once as there are processors.
@@ -83,25 +83,27 @@ fn narrowed(mut source: Source, only: &[String]) -> Result<Source, Failure> {
 async fn submit_and_watch(
     context: &Context,
     client: &Client,
-    shares_data: bool,
     source: &Source,
+    key: &str,
     files: &[(Format, PathBuf)],
 ) -> Result<ExitCode, Failure> {
-    let run = hand_in(context, client, shares_data, source).await?;
+    let run = hand_in(context, client, source, key).await?;
     context.say(format!("run {}: {} cells", run.run, run.progress.cells));
     let watched = watch::watch(context, client, run.run.as_str()).await?;
     finish(context, client, run.run.as_str(), files, watched).await
 }
 
-/// Pins, brings (where the server does not share this machine's images) and submits.
+/// Pins, brings (where the server does not share this machine's images) and submits. With the same key, the second
+/// submission is the first one.
 pub(crate) async fn hand_in(
     context: &Context,
     client: &Client,
-    shares_data: bool,
     source: &Source,
+    key: &str,
 ) -> Result<RunSummary, Failure> {
-    let pins = pin::pin(context, source, shares_data).await?;
-    if !shares_data {
+    let local = context.is_local();
+    let pins = pin::pin(context, source, local).await?;
+    if !local {
         image::bring(context, client.place(), &pins).await?;
     }
     let submission = Submission {
@@ -109,10 +111,9 @@ pub(crate) async fn hand_in(
         file: source.file.clone(),
         pins,
     };
-    let key = uuid::Uuid::new_v4().to_string();
-    // A lost answer is asked for again: the key makes the second submission the first one.
-    match client.submit(&submission, &key).await {
-        Err(failure) if failure.is_platform() => client.submit(&submission, &key).await,
+    // A lost answer is asked for again.
+    match client.submit(&submission, key).await {
+        Err(failure) if failure.is_unreachable() => client.submit(&submission, key).await,
         result => result,
     }
 }

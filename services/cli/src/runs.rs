@@ -38,9 +38,8 @@ pub(crate) async fn resolve(client: &Client, run: &str) -> Result<String, Failur
 }
 
 pub(crate) async fn list(context: &Context) -> Result<ExitCode, Failure> {
-    let local = local::connect(context, Need::Records).await?;
-    let runs: Vec<RunSummary> = local.client().get("api/v1/runs").await?;
-    local.stop().await;
+    let work = async |client: &Client| client.get::<Vec<RunSummary>>("api/v1/runs").await;
+    let runs = local::with(context, Need::Records, work).await?;
     if context.global.json {
         print_json(&runs)?;
         return Ok(ExitCode::SUCCESS);
@@ -80,10 +79,8 @@ fn moment(ms: u64) -> String {
 }
 
 pub(crate) async fn status(context: &Context, run: &str) -> Result<ExitCode, Failure> {
-    let local = local::connect(context, Need::Records).await?;
-    let id = resolve(local.client(), run).await?;
-    let run = local.client().run(&id).await?;
-    local.stop().await;
+    let work = async |client: &Client| client.run(&resolve(client, run).await?).await;
+    let run = local::with(context, Need::Records, work).await?;
     if context.global.json {
         print_json(&run)?;
         return Ok(ExitCode::SUCCESS);
@@ -112,41 +109,33 @@ pub(crate) async fn status(context: &Context, run: &str) -> Result<ExitCode, Fai
 }
 
 pub(crate) async fn watch(context: &Context, run: &str) -> Result<ExitCode, Failure> {
-    let mut local = local::connect(context, Need::Attempts(processors())).await?;
-    let client = &local.client().clone();
-    let work = async {
+    let work = async |client: &Client| {
         let id = resolve(client, run).await?;
         let watched = watch::watch(context, client, &id).await?;
         finish(context, client, &id, &[], watched).await
     };
-    let result = local.doing(work).await;
-    local.stop().await;
-    result
+    local::with(context, Need::Attempts(processors()), work).await
 }
 
 pub(crate) async fn cancel(context: &Context, run: &str) -> Result<ExitCode, Failure> {
-    let local = local::connect(context, Need::Records).await?;
-    let id = resolve(local.client(), run).await?;
-    let result = local
-        .client()
-        .post(&format!("api/v1/runs/{id}/cancel"))
-        .await;
-    local.stop().await;
-    result?;
+    let work = async |client: &Client| {
+        let id = resolve(client, run).await?;
+        client.post(&format!("api/v1/runs/{id}/cancel")).await?;
+        Ok(id)
+    };
+    let id = local::with(context, Need::Records, work).await?;
     context.say(format!("run {id} is cancelled"));
     Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) async fn rerun(context: &Context, options: &RerunArgs) -> Result<ExitCode, Failure> {
-    let mut local = local::connect(context, Need::Attempts(processors())).await?;
-    let client = &local.client().clone();
-    let work = async {
+    let key = uuid::Uuid::new_v4().to_string();
+    let work = async |client: &Client| {
         let id = resolve(client, &options.run).await?;
-        let body = client
-            .post(&format!("api/v1/runs/{id}/rerun?failed={}", options.failed))
-            .await?;
+        let path = format!("api/v1/runs/{id}/rerun?failed={}", options.failed);
+        let body = client.post_once(&path, &key).await?;
         let run: RunSummary = serde_json::from_slice(&body).map_err(Failure::platform)?;
-        if context.global.server.is_some() {
+        if !context.is_local() {
             anstream::println!("{}", run.run);
             return Ok(ExitCode::SUCCESS);
         }
@@ -154,38 +143,27 @@ pub(crate) async fn rerun(context: &Context, options: &RerunArgs) -> Result<Exit
         let watched = watch::watch(context, client, run.run.as_str()).await?;
         finish(context, client, run.run.as_str(), &[], watched).await
     };
-    let result = local.doing(work).await;
-    local.stop().await;
-    result
+    local::with(context, Need::Attempts(processors()), work).await
 }
 
 pub(crate) async fn report(context: &Context, options: &ReportArgs) -> Result<ExitCode, Failure> {
-    let local = local::connect(context, Need::Records).await?;
-    let result = async {
-        let id = resolve(local.client(), &options.run).await?;
-        local.client().report(&id).await
-    }
-    .await;
-    local.stop().await;
-    let report = result?;
+    let work = async |client: &Client| client.report(&resolve(client, &options.run).await?).await;
+    let report = local::with(context, Need::Records, work).await?;
     let format = if context.global.json {
         Format::Json
     } else {
         options.format
     };
-    match &options.output {
-        Some(path) => {
-            std::fs::write(path, render(&report, format, Look::plain())).map_err(|error| {
-                Failure::platform(format!("cannot write {}: {error}", path.display()))
-            })?
-        }
-        None => {
-            let look = Look {
-                paint: context.paint(),
-                width: terminal_width(),
-            };
-            anstream::print!("{}", render(&report, format, look));
-        }
+    if let Some(path) = &options.output {
+        std::fs::write(path, render(&report, format, Look::plain())).map_err(|error| {
+            Failure::platform(format!("cannot write {}: {error}", path.display()))
+        })?;
+    } else {
+        let look = Look {
+            paint: context.paint(),
+            width: terminal_width(),
+        };
+        anstream::print!("{}", render(&report, format, look));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -195,44 +173,47 @@ const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 
 pub(crate) async fn logs(context: &Context, options: &LogsArgs) -> Result<ExitCode, Failure> {
     use std::io::Write as _;
-    let local = local::connect(context, Need::Records).await?;
-    let result = async {
-        let client = local.client();
-        let id = resolve(client, &options.run).await?;
-        loop {
-            let attempt = match options.attempt {
-                Some(attempt) => Some(attempt),
-                None => last_attempt(client, &id, options.cell).await?,
-            };
-            if let Some(attempt) = attempt {
-                let path = format!(
-                    "api/v1/runs/{id}/cells/{}/attempts/{attempt}/log",
-                    options.cell
-                );
-                match client.bytes(&path).await {
-                    Err(_) if options.follow => {}
-                    result => return result,
-                }
-            } else if !options.follow {
-                return Err(Failure::wrong(format!(
-                    "no attempt of cell {} of run {id} has ended; --follow waits for one",
-                    options.cell
-                )));
-            }
-            if client.run(&id).await?.state.is_over() {
-                return Err(Failure::wrong(format!(
-                    "run {id} is over, and cell {} has no such attempt",
-                    options.cell
-                )));
-            }
-            tokio::time::sleep(FOLLOW_EVERY).await;
-        }
-    }
-    .await;
-    local.stop().await;
+    // Whoever waits for an attempt wants it run.
+    let need = if options.follow {
+        Need::Attempts(processors())
+    } else {
+        Need::Records
+    };
+    let log = local::with(context, need, async |client: &Client| {
+        log(client, options).await
+    })
+    .await?;
     // A log's bytes are shown as they are: whoever asks for a log wants its colours.
-    std::io::stdout().lock().write_all(&result?)?;
+    std::io::stdout().lock().write_all(&log)?;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn log(client: &Client, options: &LogsArgs) -> Result<Vec<u8>, Failure> {
+    let (id, cell) = (resolve(client, &options.run).await?, options.cell);
+    loop {
+        // Asked before the log, so that an attempt that ends in between is not missed.
+        let over = client.run(&id).await?.state.is_over();
+        let attempt = match options.attempt {
+            Some(attempt) => Some(attempt),
+            None => last_attempt(client, &id, cell).await?,
+        };
+        let log = match attempt {
+            Some(attempt) => {
+                client
+                    .bytes(&format!(
+                        "api/v1/runs/{id}/cells/{cell}/attempts/{attempt}/log"
+                    ))
+                    .await
+            }
+            None => Err(Failure::wrong(format!(
+                "no attempt of cell {cell} of run {id} has ended; --follow waits for one"
+            ))),
+        };
+        if log.is_ok() || over || !options.follow {
+            return log;
+        }
+        tokio::time::sleep(FOLLOW_EVERY).await;
+    }
 }
 
 async fn last_attempt(client: &Client, run: &str, cell: u64) -> Result<Option<u32>, Failure> {
@@ -246,10 +227,8 @@ pub(crate) async fn artifacts(
     context: &Context,
     options: &ArtifactsArgs,
 ) -> Result<ExitCode, Failure> {
-    let local = local::connect(context, Need::Records).await?;
-    let result = fetch_artifacts(context, local.client(), options).await;
-    local.stop().await;
-    result
+    let work = async |client: &Client| fetch_artifacts(context, client, options).await;
+    local::with(context, Need::Records, work).await
 }
 
 async fn fetch_artifacts(

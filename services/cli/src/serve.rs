@@ -1,6 +1,7 @@
 //! The programs that stay: `server`, `agent`, `executor`. May not: do their work; each stands in its own crate.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use regatta_daemon::Agent;
@@ -29,7 +30,7 @@ pub(crate) async fn server(context: &Context, options: ServerArgs) -> Result<Exi
     make_private(data)?;
     let directory = data.join("server");
     make_private(&directory)?;
-    let lock = std::fs::File::options()
+    let mut lock = std::fs::File::options()
         .create(true)
         .truncate(false)
         .write(true)
@@ -40,6 +41,8 @@ pub(crate) async fn server(context: &Context, options: ServerArgs) -> Result<Exi
             data.display()
         ))
     })?;
+    lock.set_len(0)?;
+    lock.write_all(b"server")?;
     let address = options.listen.parse().map_err(|_| {
         Failure::wrong(format!(
             "--listen {}: expected an address and a port, like 127.0.0.1:7470 or [::1]:7470",

@@ -22,6 +22,8 @@ pub(crate) enum Watched {
 
 /// Tries to reach the server again after its stream of events broke, each `RETRY_AFTER` apart.
 const RETRIES: u32 = 120;
+/// The same where the server is another process of this machine, whose place can be taken.
+const LOCAL_RETRIES: u32 = 2;
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 pub(crate) async fn watch(
@@ -45,10 +47,15 @@ async fn follow(
     let mut interrupted = false;
     let mut last = None;
     let mut retries = 0;
+    let most = if context.is_local() {
+        LOCAL_RETRIES
+    } else {
+        RETRIES
+    };
     loop {
         let mut events = match client.events(run, last.clone()).await {
             Ok(events) => Box::pin(events),
-            Err(failure) if failure.is_platform() && retries < RETRIES => {
+            Err(failure) if failure.is_platform() && retries < most => {
                 retries += 1;
                 tokio::select! {
                     () = tokio::time::sleep(RETRY_AFTER) => continue,
@@ -88,8 +95,8 @@ async fn follow(
                 Some(Err(_)) | None => break,
             }
         }
-        if retries >= RETRIES {
-            return Err(Failure::platform(format!(
+        if retries >= most {
+            return Err(Failure::unreachable(format!(
                 "the server keeps ending its stream of events of run {run}"
             )));
         }

@@ -28,10 +28,10 @@ pub(super) fn render(report: &Report) -> String {
             " --- |".repeat(grid.down.len() + grid.columns.len())
         );
         for (values, cells) in &grid.rows {
-            let mut line: String = values
-                .iter()
-                .map(|value| format!(" **{}** |", text(value)))
-                .collect();
+            let mut line = String::new();
+            for value in values {
+                let _ = write!(line, " **{}** |", text(value));
+            }
             for cell in cells {
                 let _ = write!(line, " {} |", cell.map_or("", |cell| Mark::of(cell).word()));
             }

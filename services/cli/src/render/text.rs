@@ -73,9 +73,9 @@ fn grid(report: &Report, look: Look, out: &mut String) {
         return;
     }
     if grid.across.is_some() && fits(&grid, look.width) {
-        wide(&grid, look, out)
+        wide(&grid, look, out);
     } else {
-        long(report, &grid, look, out)
+        long(report, &grid, look, out);
     }
     if grid.more > 0 {
         push(
