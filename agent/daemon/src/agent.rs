@@ -226,7 +226,14 @@ async fn take_up(host: &Arc<Host>, link: &Arc<Link>) -> Result<(), String> {
         let mut state = host.state();
         state.reconcile.adopt(attempt.clone(), record.generation);
         let task = tokio::spawn(attempt::resume(Arc::clone(host), record, wished));
-        state.tasks.insert(attempt, TaskHandle { wish, task });
+        state.tasks.insert(
+            attempt,
+            TaskHandle {
+                wish,
+                task,
+                began: None,
+            },
+        );
     }
     // Attempts without a record, and what a dead set-up left. Other commands' containers are their own.
     // They are gone before anything starts: an attempt may be said again under the same name.
@@ -301,7 +308,14 @@ pub(crate) fn carry_out(host: &Arc<Host>, actions: Vec<Action>) -> Vec<regatta_m
                     before,
                 };
                 let task = tokio::spawn(attempt::run(Arc::clone(host), job));
-                state.tasks.insert(attempt, TaskHandle { wish, task });
+                state.tasks.insert(
+                    attempt,
+                    TaskHandle {
+                        wish,
+                        task,
+                        began: None,
+                    },
+                );
             }
             Action::Drop { attempt } => {
                 if let Some(task) = state.tasks.get(&attempt) {

@@ -78,11 +78,18 @@ pub(crate) async fn run(host: Arc<Host>, mut job: Job) {
     ready.spec.lease_ms = Some(lease);
     ready.record.queue_ms = milliseconds(assigned.elapsed());
     let began = Instant::now();
+    if let Some(task) = host.state().tasks.get_mut(&job.attempt) {
+        task.began = Some(began);
+    }
     let contained = host.contain(ready.spec, job.wish.clone()).await;
     drop(place);
-    host.state()
-        .pace
-        .attempt(began.elapsed().as_secs_f64() * 1000.0);
+    {
+        let mut state = host.state();
+        state.pace.attempt(began.elapsed().as_secs_f64() * 1000.0);
+        if let Some(task) = state.tasks.get_mut(&job.attempt) {
+            task.began = None;
+        }
+    }
     match contained {
         Ok((ended, incarnation)) => {
             ready.record.incarnation = incarnation;

@@ -45,6 +45,8 @@ pub(crate) struct State {
 pub(crate) struct TaskHandle {
     pub(crate) wish: watch::Sender<Wish>,
     pub(crate) task: tokio::task::JoinHandle<()>,
+    /// When it got its place.
+    pub(crate) began: Option<Instant>,
 }
 
 /// Shared by all tasks of an agent.
@@ -99,6 +101,14 @@ impl Host {
     /// Now, by the agent's monotonic clock.
     pub(crate) fn now(&self) -> Moment {
         Moment(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// How many attempts are to wait here besides those that run.
+    pub(crate) fn ahead(&self) -> u32 {
+        let state = self.state();
+        let began = state.tasks.values().filter_map(|task| task.began).min();
+        let running_ms = began.map_or(0.0, |began| began.elapsed().as_secs_f64() * 1000.0);
+        state.pace.ahead(state.reconcile.slots(), running_ms)
     }
 
     /// Something happened that the server should hear of soon.

@@ -28,12 +28,12 @@ impl Pace {
         self.sync_ms = Some(average(self.sync_ms, ms));
     }
 
-    /// How many attempts are to wait here besides those that run.
-    pub fn ahead(&self, slots: u32) -> u32 {
+    /// How many attempts are to wait here besides those that run, the longest of them for `running_ms` now.
+    pub fn ahead(&self, slots: u32, running_ms: f64) -> u32 {
         let (Some(attempt), Some(sync)) = (self.attempt_ms, self.sync_ms) else {
             return 0;
         };
-        if attempt >= SHORT_MS {
+        if attempt.max(running_ms) >= SHORT_MS {
             return 0;
         }
         // Twice: the outcome's way to the disk and the server's own work lie between, too.
@@ -56,15 +56,16 @@ mod tests {
     #[test]
     fn long_attempts_are_not_fetched_ahead_and_short_ones_cover_a_sync() {
         let mut pace = Pace::default();
-        assert_eq!(pace.ahead(2), 0, "nothing is known yet");
+        assert_eq!(pace.ahead(2, 0.0), 0, "nothing is known yet");
         pace.attempt(5_000.0);
         pace.sync(10.0);
-        assert_eq!(pace.ahead(2), 0);
+        assert_eq!(pace.ahead(2, 0.0), 0);
         let mut pace = Pace::default();
         pace.attempt(10.0);
         pace.sync(20.0);
-        assert_eq!(pace.ahead(2), 10);
+        assert_eq!(pace.ahead(2, 0.0), 10);
+        assert_eq!(pace.ahead(2, 600.0), 0, "one is long after all");
         pace.sync(1e9);
-        assert_eq!(pace.ahead(2), 2 * AHEAD_MOST);
+        assert_eq!(pace.ahead(2, 0.0), 2 * AHEAD_MOST);
     }
 }

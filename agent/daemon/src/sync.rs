@@ -164,9 +164,9 @@ impl Conversation<'_> {
         self.sequence += 1;
         let told: BTreeSet<AttemptId> = ended.iter().map(|end| end.attempt.clone()).collect();
         let request = {
+            let ahead = self.host.ahead();
             let mut state = self.host.state();
             let slots = state.reconcile.slots();
-            let ahead = state.pace.ahead(slots);
             state.reconcile.set_queue(ahead);
             SyncRequest {
                 protocol: PROTOCOL,
