@@ -7,7 +7,7 @@ use regatta_model::Digest;
 
 use crate::place::{Place, blobs, client, noise};
 use crate::server::Registry;
-use crate::wire::{Fixed, Relay, answer};
+use crate::wire::{Fixed, Pieces, Relay, answer};
 
 #[test]
 fn a_broken_download_goes_on_where_it_broke() {
@@ -233,4 +233,34 @@ fn a_busy_registry_is_asked_again_and_a_refusing_one_is_not() {
     );
     let error = fetch(&Digest::of(b"y")).unwrap_err().to_string();
     assert!(error.contains("come back in 3600 s"), "{error}");
+}
+
+#[test]
+fn a_large_blob_is_sent_in_pieces_where_it_is_refused_whole() {
+    let place = Place::new();
+    let server = Pieces::start(17 << 20);
+    let content = noise("blob", 40 << 20);
+    let path = place.path("blob");
+    std::fs::write(&path, &content).unwrap();
+    let repository = Repository::parse(&format!("127.0.0.1:{}/x", server.port)).unwrap();
+    let client = client();
+    let sent = place
+        .runtime
+        .block_on(client.push_blob(&repository, &path, &Silent));
+    assert_eq!(sent.unwrap(), Digest::of(&content));
+    assert!(
+        *server.content.lock().unwrap() == content,
+        "every byte once and in order"
+    );
+    let requests = server.requests.lock().unwrap().clone();
+    let pieces: Vec<_> = requests
+        .iter()
+        .filter(|asked| asked.starts_with("PATCH"))
+        .collect();
+    assert_eq!(
+        pieces,
+        ["PATCH 16777216", "PATCH 16777216", "PATCH 8388608"],
+        "{requests:?}"
+    );
+    assert_eq!(requests.last().unwrap(), "PUT 0");
 }

@@ -141,12 +141,12 @@ impl Fixed {
 }
 
 fn read_head(stream: &TcpStream) -> Option<Asked> {
-    // A TLS handshake is hung up on.
+    // Byte by byte: a body may follow, and is somebody else's to read. A TLS handshake is hung up on.
     let mut first = [0];
     if stream.peek(&mut first).ok()? == 0 || first == [0x16] {
         return None;
     }
-    let mut reader = BufReader::new(stream);
+    let mut reader = BufReader::with_capacity(1, stream);
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
     let first = line.trim().rsplit_once(' ')?.0.to_owned();
@@ -177,4 +177,60 @@ pub fn answer(status: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut bytes = text.into_bytes();
     bytes.extend_from_slice(body);
     bytes
+}
+
+/// A registry that takes uploads in pieces only: a request above `most` bytes gets 413.
+pub struct Pieces {
+    pub port: u16,
+    /// What was uploaded so far.
+    pub content: Arc<Mutex<Vec<u8>>>,
+    /// `METHOD length`, in order.
+    pub requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Pieces {
+    pub fn start(most: usize) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let pieces = Self {
+            port: listener.local_addr().unwrap().port(),
+            content: Arc::default(),
+            requests: Arc::default(),
+        };
+        let (content, requests) = (Arc::clone(&pieces.content), Arc::clone(&pieces.requests));
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(stream) = stream else { return };
+                let Some(asked) = read_head(&stream) else {
+                    continue;
+                };
+                let length = asked
+                    .header("content-length")
+                    .map_or(0, |n| n.parse().unwrap());
+                let method = asked.line.split(' ').next().unwrap_or_default();
+                requests.lock().unwrap().push(format!("{method} {length}"));
+                let mut reply = stream.try_clone().unwrap();
+                let place = [("Location", "/upload/1?state=x")];
+                drop(reply.write_all(&match method {
+                    "HEAD" => answer("404 Not Found", &[], b""),
+                    "POST" => {
+                        content.lock().unwrap().clear();
+                        answer("202 Accepted", &place, b"")
+                    }
+                    _ if length > most => answer("413 Payload Too Large", &[], b""),
+                    _ => {
+                        let mut body = vec![0; length];
+                        (&stream).read_exact(&mut body).unwrap();
+                        content.lock().unwrap().extend_from_slice(&body);
+                        let status = if method == "PUT" {
+                            "201 Created"
+                        } else {
+                            "202 Accepted"
+                        };
+                        answer(status, &place, b"")
+                    }
+                }));
+            }
+        });
+        pieces
+    }
 }

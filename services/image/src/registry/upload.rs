@@ -104,6 +104,8 @@ impl Client {
                 }
                 Sent::Broke(why) => {
                     tracing::debug!(digest = %upload.digest, %why, "an upload broke off; sending it again");
+                    // Who refuses a large upload may hang up before its answer was read.
+                    in_pieces |= upload.size > PIECE;
                     tokio::time::sleep(backoff(tries)).await;
                 }
             }
