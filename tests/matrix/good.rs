@@ -22,6 +22,11 @@ fn good() -> Vec<(String, String)> {
     files.into_iter().map(read).collect()
 }
 
+/// The text of one good matrix.
+fn source(name: &str) -> String {
+    good().into_iter().find(|(file, _)| file == name).unwrap().1
+}
+
 fn parse(source: &str) -> Matrix {
     Matrix::parse(source, "m.yaml").unwrap_or_else(|wrong| panic!("{wrong}"))
 }
@@ -133,13 +138,7 @@ fn printing_and_parsing_again_is_the_identity() {
 
 #[test]
 fn scalars_of_an_axis_keep_their_text() {
-    let source = fs::read_to_string(
-        &fixtures("good", &["yaml"])
-            .into_iter()
-            .find(|f| f.ends_with("texts.yaml"))
-            .unwrap(),
-    )
-    .unwrap();
+    let source = source("texts.yaml");
     let matrix = parse(&source);
     let expected = [
         "3.10",
@@ -176,13 +175,7 @@ fn scalars_of_an_axis_keep_their_text() {
 
 #[test]
 fn the_matrix_of_the_contract_has_its_cells_and_comparisons() {
-    let source = fs::read_to_string(
-        &fixtures("good", &["yaml"])
-            .into_iter()
-            .find(|f| f.ends_with("contract.yaml"))
-            .unwrap(),
-    )
-    .unwrap();
+    let source = source("contract.yaml");
     let matrix = parse(&source);
     let cells = matrix.cells();
     assert_eq!((matrix.name(), cells.count()), ("flask-on-werkzeug", 8));
@@ -310,13 +303,7 @@ fn defaults_are_those_of_the_documentation() {
 
 #[test]
 fn templates_are_filled_in_everywhere_they_work() {
-    let source = fs::read_to_string(
-        &fixtures("good", &["yaml"])
-            .into_iter()
-            .find(|f| f.ends_with("everything.yaml"))
-            .unwrap(),
-    )
-    .unwrap();
+    let source = source("everything.yaml");
     let matrix = parse(&source);
     assert_eq!(
         matrix.images(2).unwrap(),
@@ -428,13 +415,7 @@ fn previous_is_the_nearest_earlier_cell() {
 
 #[test]
 fn only_gives_the_same_matrix_over_fewer_values() {
-    let source = fs::read_to_string(
-        &fixtures("good", &["yaml"])
-            .into_iter()
-            .find(|f| f.ends_with("contract.yaml"))
-            .unwrap(),
-    )
-    .unwrap();
+    let source = source("contract.yaml");
     let matrix = parse(&source);
     let only = |values: &[(&str, &[&str])]| {
         let values: Vec<(String, Vec<String>)> = values
