@@ -161,38 +161,45 @@ fn tokens_are_fetched_kept_and_limited_to_what_they_allow() {
     assert!(!error.contains("guess"), "{error}");
 }
 
+/// Runs this test again in a process of its own with other variables; false there.
+fn again_with(name: &str, variables: &[(&str, &str)]) -> bool {
+    const INNER: &str = "REGATTA_TEST_INNER";
+    if std::env::var_os(INNER).is_some() {
+        return false;
+    }
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .envs(variables.iter().copied())
+        .env(INNER, "1")
+        .status();
+    assert!(status.unwrap().success());
+    true
+}
+
 #[test]
 fn a_credential_helper_is_asked() {
     // Its program is found by PATH, which only another process can have changed.
-    const INNER: &str = "REGATTA_TEST_HELPERS";
-    if std::env::var_os(INNER).is_none() {
-        let dir = tempfile::tempdir().unwrap();
-        let script = |name: &str, text: &str| {
-            let path = dir.path().join(format!("docker-credential-{name}"));
-            fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        };
-        script(
-            "good",
-            "read host; test \"$1\" = get && echo '{\"Username\":\"me\",\"Secret\":\"secret\"}'",
-        );
-        script("bad", "echo out of order; exit 3");
-        script(
-            "none",
-            "echo credentials not found in native keychain; exit 1",
-        );
-        let path = format!(
-            "{}:{}",
-            dir.path().display(),
-            std::env::var("PATH").unwrap()
-        );
-        let name = std::thread::current().name().unwrap().to_owned();
-        let status = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", &name, "--nocapture"])
-            .env("PATH", path)
-            .env(INNER, "1")
-            .status();
-        assert!(status.unwrap().success());
+    let dir = tempfile::tempdir().unwrap();
+    let script = |name: &str, text: &str| {
+        let path = dir.path().join(format!("docker-credential-{name}"));
+        fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    script(
+        "good",
+        "read host; test \"$1\" = get && echo '{\"Username\":\"me\",\"Secret\":\"secret\"}'",
+    );
+    script("bad", "echo out of order; exit 3");
+    script(
+        "none",
+        "echo credentials not found in native keychain; exit 1",
+    );
+    let path = format!(
+        "{}:{}",
+        dir.path().display(),
+        std::env::var("PATH").unwrap()
+    );
+    if again_with("access::a_credential_helper_is_asked", &[("PATH", &path)]) {
         return;
     }
     let place = Place::new();
@@ -305,5 +312,121 @@ fn plain_http_is_for_this_machine_or_on_request() {
             .pull(&client, &place.other_store("other"), &name)
             .unwrap(),
         image
+    );
+}
+
+#[test]
+fn the_machines_certificates_are_trusted_and_no_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name).display().to_string();
+    // The variable is read by another process; the certificates are made there anew.
+    let bundle = std::env::var("REGATTA_TEST_BUNDLE").unwrap_or_else(|_| file("bundle.pem"));
+    if std::env::var_os("REGATTA_TEST_BUNDLE").is_none() {
+        let variables = [
+            ("REGATTA_TEST_BUNDLE", bundle.as_str()),
+            ("SSL_CERT_FILE", &bundle),
+            ("SSL_CERT_DIR", "/none"),
+        ];
+        assert!(again_with(
+            "access::the_machines_certificates_are_trusted_and_no_others",
+            &variables
+        ));
+        return;
+    }
+    let extensions = file("extensions");
+    fs::write(
+        &extensions,
+        "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n",
+    )
+    .unwrap();
+    let (ca_key, key, request, certificate) = (
+        file("ca.key"),
+        file("key"),
+        file("request"),
+        file("certificate"),
+    );
+    run(
+        "openssl",
+        &[
+            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=ca",
+            "-keyout", &ca_key, "-out", &bundle,
+        ],
+    );
+    run(
+        "openssl",
+        &[
+            "req",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-subj",
+            "/CN=registry",
+            "-keyout",
+            &key,
+            "-out",
+            &request,
+        ],
+    );
+    run(
+        "openssl",
+        &[
+            "x509",
+            "-req",
+            "-days",
+            "2",
+            "-in",
+            &request,
+            "-CA",
+            &bundle,
+            "-CAkey",
+            &ca_key,
+            "-CAcreateserial",
+            "-extfile",
+            &extensions,
+            "-out",
+            &certificate,
+        ],
+    );
+    let place = Place::new();
+    let tls = format!("  tls:\n    certificate: {certificate}\n    key: {key}\n");
+    let registry = Registry::with(place.dir.path(), "127.0.0.1", &tls);
+    let image = place.image("mine", 1_000);
+    place
+        .push(&client(), &image, &registry.name("mine:1"))
+        .unwrap();
+    let other = place.other_store("other");
+    assert_eq!(
+        place
+            .pull(&client(), &other, &registry.name("mine:1"))
+            .unwrap(),
+        image
+    );
+    // A bundle without that authority: the registry is not believed.
+    run(
+        "openssl",
+        &[
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=other",
+            "-keyout",
+            &ca_key,
+            "-out",
+            &bundle,
+        ],
+    );
+    assert!(
+        place
+            .pull(
+                &client(),
+                &place.other_store("third"),
+                &registry.name("mine:1")
+            )
+            .is_err()
     );
 }
