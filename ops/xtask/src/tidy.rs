@@ -52,7 +52,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("flate2", &["regatta-image"]),
     ("liblzma", &["regatta-image"]),
     ("oci-spec", &["regatta-image"]),
-    ("serde-saphyr", &["regatta-model"]),
+    ("granit-parser", &["regatta-model"]),
 ];
 
 /// Packages that are no part of the product.
