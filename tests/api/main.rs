@@ -1,5 +1,6 @@
 //! The server, over HTTP, as clients and agents see it.
 
+mod disk;
 mod fleet;
 mod http;
 mod kit;

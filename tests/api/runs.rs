@@ -113,7 +113,10 @@ async fn a_failing_cell_is_run_again_elsewhere_and_its_baseline_is_confirmed() {
     );
     assert_eq!(hosts(1).len(), 1);
     let detail = &report.cells[2].attempts[0].detail;
-    assert!(detail.starts_with("exit status 1, 1 of 3 cases failed"), "{detail}");
+    assert!(
+        detail.starts_with("exit status 1, 1 of 3 cases failed"),
+        "{detail}"
+    );
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::actor::{self, ActorHandle, Live};
 use crate::answer::{Answer, Refusal};
-use crate::limits::EVENT_STREAMS_MOST;
+use crate::limits::{EVENT_STREAMS_MOST, REPORTS_MOST};
 use crate::metrics::Metrics;
 use crate::registry::Uploads;
 use crate::{Error, Options};
@@ -35,6 +35,9 @@ pub(crate) struct App {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) uploads: Uploads,
     pub(crate) streams: Arc<Semaphore>,
+    pub(crate) reports: Semaphore,
+    /// Where uploads are written.
+    pub(crate) data: PathBuf,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -79,6 +82,8 @@ impl App {
             metrics,
             uploads,
             streams: Arc::new(Semaphore::new(EVENT_STREAMS_MOST)),
+            reports: Semaphore::new(REPORTS_MOST),
+            data: directory,
             shutdown,
         });
         tokio::spawn(Uploads::sweep(Arc::clone(&app)));

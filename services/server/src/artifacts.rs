@@ -73,7 +73,7 @@ pub(crate) async fn upload(
     app.blobs
         .put(
             &key,
-            body::chunks(sent),
+            body::chunks_for_disk(sent, app.data.clone()),
             ARTIFACT_BYTES_MOST,
             "ARTIFACT_BYTES_MOST",
         )

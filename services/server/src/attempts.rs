@@ -11,6 +11,7 @@ use regatta_store::{EndedRow, RunRecord};
 
 use crate::answer::{Answer, Refusal, json};
 use crate::app::App;
+use crate::disk;
 use crate::runs::{head, run_id};
 
 /// The parts of a path that name an attempt.
@@ -52,6 +53,13 @@ pub(crate) async fn takes_files(app: &App, attempt: &AttemptId) -> Answer<bool> 
             "run {} has no attempt {attempt}",
             attempt.run
         )));
+    }
+    if !disk::has_room(&app.data) {
+        return Err(Refusal::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "disk-full",
+            disk::full(),
+        ));
     }
     Ok(!head.summary.state.is_over() && app.store.attempt(attempt).await?.is_none())
 }

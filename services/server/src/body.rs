@@ -1,5 +1,7 @@
 //! Reading what a client sends, within a limit and a time. May not: understand it.
 
+use std::path::PathBuf;
+
 use axum::body::{Body, BodyDataStream};
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::{Bytes, BytesMut};
@@ -7,6 +9,7 @@ use futures_util::{Stream, StreamExt as _};
 use serde::de::DeserializeOwned;
 
 use crate::answer::{Answer, Refusal};
+use crate::disk;
 use crate::limits::BODY_IDLE;
 
 /// The whole body, up to `most` bytes; `limit` is the limit's name.
@@ -83,6 +86,23 @@ pub(crate) fn chunks(body: Body) -> impl Stream<Item = Result<Bytes, Cut>> + Sen
         }
     };
     Box::pin(futures_util::stream::unfold(body.into_data_stream(), next))
+}
+
+/// A body that is written to the disk as it comes; fails where that would fill the disk.
+pub(crate) fn chunks_for_disk(
+    body: Body,
+    directory: PathBuf,
+) -> impl Stream<Item = Result<Bytes, Cut>> + Send + Unpin {
+    let mut written = 0_u64;
+    Box::pin(chunks(body).map(move |chunk| {
+        let chunk = chunk?;
+        let before = written / disk::ASK_EVERY;
+        written = written.saturating_add(chunk.len().try_into().unwrap_or(u64::MAX));
+        if written / disk::ASK_EVERY > before && !disk::has_room(&directory) {
+            return Err(Cut(disk::full()));
+        }
+        Ok(chunk)
+    }))
 }
 
 /// Why a body ended before its end.

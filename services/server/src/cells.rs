@@ -21,6 +21,7 @@ pub(crate) async fn report(
 ) -> Answer<Response> {
     let (record, matrix) = matrix(&app, &run_id(&run)?).await?;
     let summary = summary(&app, record.head);
+    let _place = app.reports.acquire().await;
     Ok(json(
         StatusCode::OK,
         &reports::report(app.store.as_ref(), &matrix, &summary).await?,

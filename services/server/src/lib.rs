@@ -19,6 +19,7 @@ mod attempts;
 mod body;
 mod cells;
 mod check;
+mod disk;
 mod events;
 mod hosts;
 mod limits;
@@ -182,6 +183,11 @@ impl Handle {
     /// Where it listens.
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// Until it ends by itself: it found that it cannot go on without saying what is not so. Its log says why.
+    pub async fn ended(&self) {
+        self.shutdown.cancelled().await;
     }
 
     /// Ends it: open requests are answered, everything acknowledged is recorded.

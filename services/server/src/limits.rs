@@ -67,6 +67,11 @@ pub(crate) const LOG_WINDOW_LOG_MOST: u32 = 27;
 /// Bytes of one artifact.
 pub(crate) const ARTIFACT_BYTES_MOST: u64 = 1 << 30;
 
+/// Bytes of the disk that uploads leave free; a twentieth of it where that is less.
+pub(crate) const DISK_FREE_LEAST: u64 = 2 << 30;
+/// Reports that are made at once; further ones wait.
+pub(crate) const REPORTS_MOST: usize = 4;
+
 /// Commands that wait for the actor.
 pub(crate) const COMMANDS_MOST: usize = 4096;
 /// Commands that one transaction answers.

@@ -153,7 +153,7 @@ pub(crate) async fn upload(
         body::drain(sent, LOG_BYTES_MOST).await;
         return Ok(StatusCode::NO_CONTENT);
     }
-    let chunks = body::chunks(sent);
+    let chunks = body::chunks_for_disk(sent, app.data.clone());
     app.blobs
         .put(
             &BlobKey::Log(attempt),

@@ -87,6 +87,20 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the same may succeed later. False: what was to be written contradicts what is there, or nothing will
+    /// ever be read there.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Database { source, .. } => match source {
+                sqlx::Error::Database(error) => error.kind() == sqlx::error::ErrorKind::Other,
+                sqlx::Error::RowNotFound | sqlx::Error::ColumnDecode { .. } => false,
+                _ => true,
+            },
+            Self::Blob { .. } | Self::File { .. } | Self::Cut { .. } => true,
+            _ => false,
+        }
+    }
+
     /// Wraps an error of the database, telling what was tried.
     pub(crate) fn while_doing(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
         move |source| Self::Database { doing, source }

@@ -80,7 +80,17 @@ impl Actor {
                     }
                     return true;
                 }
-                Err(error) => tracing::error!("nothing can be recorded, trying again: {error}"),
+                Err(error) if error.is_passing() => {
+                    tracing::error!("nothing can be recorded, trying again: {error}");
+                }
+                Err(error) => {
+                    // To go on would mean to answer for what is not recorded.
+                    tracing::error!(
+                        "the server ends, for what it decided contradicts what is recorded: {error}"
+                    );
+                    self.shared.shutdown.cancel();
+                    return false;
+                }
             }
             tries += 1;
             if self.shared.shutdown.is_cancelled() && tries >= LAST_TRIES {

@@ -16,8 +16,8 @@ use tokio::time::{Duration, Instant};
 
 use super::{Denied, Granted, digest, made, query_field};
 use crate::app::App;
-use crate::body;
 use crate::limits::{BLOB_BYTES_MOST, UPLOAD_IDLE, UPLOADS_MOST};
+use crate::{body, disk};
 
 /// How often idle uploads are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
@@ -169,6 +169,13 @@ pub(super) async fn begin(app: &Arc<App>, name: &str, request: Request<Body>) ->
     {
         return Ok(made(format!("/v2/{name}/blobs/{mounted}"), &mounted));
     }
+    if !disk::has_room(&app.data) {
+        return Err(Denied::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "DENIED",
+            disk::full(),
+        ));
+    }
     let whole = query_field(&request, "digest");
     let id = app.uploads.begin()?;
     let Some(whole) = whole else {
@@ -267,7 +274,7 @@ async fn append(app: &App, id: &str, request: Request<Body>) -> Result<u64, Deni
         .open(&path)
         .await
         .map_err(Denied::internal)?;
-    let mut chunks = body::chunks(request.into_body());
+    let mut chunks = body::chunks_for_disk(request.into_body(), app.data.clone());
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|error| {
             Denied::new(

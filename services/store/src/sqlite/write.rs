@@ -6,7 +6,7 @@ use std::hash::Hash;
 use regatta_model::wire::LogPlace;
 use regatta_model::{Digest, RunId};
 use serde::Serialize;
-use sqlx::{QueryBuilder, Sqlite as Database, SqliteConnection};
+use sqlx::{Connection as _, QueryBuilder, Sqlite as Database, SqliteConnection};
 
 use super::{KEYS_MOST, Keys, Sqlite};
 use crate::codes::{of_blame, of_outcome, of_policy, of_state, to_sql};
@@ -72,34 +72,17 @@ impl Sqlite {
             known: &remembered,
             new: Keys::default(),
         };
-        let mut transaction = self
+        let mut connection = self
             .writer
-            .begin_with("BEGIN IMMEDIATE")
+            .acquire()
             .await
-            .map_err(Error::while_doing("begin a transaction"))?;
-        for run in &batch.runs {
-            insert_run(&mut transaction, run).await?;
+            .map_err(Error::while_doing("be reached"))?;
+        let committed = transact(&mut connection, &mut keys, batch).await;
+        if committed.is_err() {
+            // A COMMIT that fails (a full disk) leaves its transaction open: the next try gets a new connection.
+            connection.close_on_drop();
         }
-        for host in &batch.hosts {
-            upsert_host(&mut transaction, host).await?;
-        }
-        let mut doubled = 0;
-        for rows in batch.attempts.chunks(ROWS_MOST) {
-            let inserted = insert_attempts(&mut transaction, &mut keys, rows).await?;
-            doubled += u64::try_from(rows.len())
-                .unwrap_or(u64::MAX)
-                .saturating_sub(inserted);
-        }
-        for state in &batch.states {
-            insert_state(&mut transaction, &mut keys, state).await?;
-        }
-        for head in &batch.heads {
-            update_head(&mut transaction, head).await?;
-        }
-        transaction
-            .commit()
-            .await
-            .map_err(Error::while_doing("commit a transaction"))?;
+        let committed = committed?;
         let new = keys.new;
         remembered.hosts.extend(new.hosts);
         remembered.sets.extend(new.sets);
@@ -107,8 +90,42 @@ impl Sqlite {
         bound(&mut remembered.hosts);
         bound(&mut remembered.sets);
         bound(&mut remembered.runs);
-        Ok(Committed { doubled })
+        Ok(committed)
     }
+}
+
+async fn transact(
+    connection: &mut SqliteConnection,
+    keys: &mut Learnt<'_>,
+    batch: &Batch,
+) -> Result<Committed, Error> {
+    let mut transaction = connection
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .map_err(Error::while_doing("begin a transaction"))?;
+    for run in &batch.runs {
+        insert_run(&mut transaction, run).await?;
+    }
+    for host in &batch.hosts {
+        upsert_host(&mut transaction, host).await?;
+    }
+    let mut doubled = 0;
+    for rows in batch.attempts.chunks(ROWS_MOST) {
+        let inserted = insert_attempts(&mut transaction, keys, rows).await?;
+        let told = u64::try_from(rows.len()).unwrap_or(u64::MAX);
+        doubled += told.saturating_sub(inserted);
+    }
+    for state in &batch.states {
+        insert_state(&mut transaction, keys, state).await?;
+    }
+    for head in &batch.heads {
+        update_head(&mut transaction, head).await?;
+    }
+    transaction
+        .commit()
+        .await
+        .map_err(Error::while_doing("commit a transaction"))?;
+    Ok(Committed { doubled })
 }
 
 /// Keys that are known, and those that this transaction found or made.
