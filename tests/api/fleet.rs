@@ -71,6 +71,7 @@ async fn a_killed_server_takes_up_where_it_was() {
     let mut agent = Agent::new(&server.api, "one", 4);
     agent.given().await;
     let mut server = Some(server);
+    let mut told = 0;
     for round in 0..3 {
         // Some are recorded, some end while nobody hears it, some go on running.
         let recorded: Vec<_> = agent
@@ -91,8 +92,14 @@ async fn a_killed_server_takes_up_where_it_was() {
         let restarted = Process::start(data.path()).await;
         agent.api = restarted.api.clone();
         let answer = agent.sync(unheard.clone()).await;
+        told += 1 + unheard.len() as u64;
         let acknowledged: Vec<AttemptId> = unheard.into_iter().map(|end| end.attempt).collect();
         assert_eq!(answer.acknowledged, acknowledged, "round {round}");
+        let now = agent.api.run(&run).await;
+        assert_eq!(
+            now.progress.attempts, told,
+            "what was acknowledged is recorded"
+        );
         assert_eq!(answer.stop, [], "what it held it may go on with");
         let given: Vec<_> = answer.start.iter().map(|given| &given.attempt).collect();
         assert!(
