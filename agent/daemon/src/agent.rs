@@ -290,6 +290,12 @@ async fn keep_executor(
 /// Has actions done by the tasks of their attempts. Gives those that were acknowledged.
 pub(crate) fn carry_out(host: &Arc<Host>, actions: Vec<Action>) -> Vec<regatta_model::AttemptId> {
     let mut acknowledged = Vec::new();
+    if !actions.is_empty() {
+        // Those that were dropped and have cleared up behind them.
+        host.state()
+            .tasks
+            .retain(|_, task| !task.task.is_finished());
+    }
     for action in actions {
         let mut state = host.state();
         match action {

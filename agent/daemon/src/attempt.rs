@@ -48,9 +48,14 @@ pub(crate) async fn run(host: Arc<Host>, mut job: Job) {
     let assigned = Instant::now();
     let places = Places::new(&host.layout, &job.attempt);
     let mut wish = job.wish.clone();
-    let ready = tokio::select! {
-        ready = make_ready(&host, &job, &places, assigned) => ready,
-        () = unwanted(&mut wish) => return discard(places).await,
+    let mould = tokio::select! {
+        mould = prepare::mould(&host, &job.attempt.run, &job.plan) => mould,
+        () = unwanted(&mut wish) => return,
+    };
+    // Not given up half-way: what makes the directory must have ended before it is removed.
+    let ready = match mould {
+        Ok(mould) => make_ready(&host, &job, &places, mould, assigned).await,
+        Err(failure) => Err(failure),
     };
     let mut ready = match ready {
         Ok(ready) => ready,
@@ -190,9 +195,9 @@ async fn make_ready(
     host: &Host,
     job: &Job,
     places: &Places,
+    mould: Arc<Mould>,
     assigned: Instant,
 ) -> Result<Ready, Failure> {
-    let mould = prepare::mould(host, &job.attempt.run, &job.plan).await?;
     let (attempt, generation) = (job.attempt.clone(), job.generation);
     let incarnation = host.state().reconcile.incarnation();
     let (plan, layout, places) = (job.plan.clone(), host.layout.clone(), places.clone());

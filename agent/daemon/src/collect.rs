@@ -157,6 +157,7 @@ const RESULT_GLOBS: [&str; 2] = ["*.xml", "*.tap"];
 /// Reads the results that an attempt left.
 pub fn results(root: &Path, globs: &[String]) -> Results {
     let defaults: Vec<String>;
+    let declared = !globs.is_empty();
     let globs = if globs.is_empty() {
         defaults = RESULT_GLOBS.map(str::to_owned).to_vec();
         &defaults
@@ -176,6 +177,10 @@ pub fn results(root: &Path, globs: &[String]) -> Results {
             Err(error) => problems.push(format!("{}: {error}", left.name)),
         }
     }
+    if files.is_empty() && declared {
+        // Any of them is enough: a matrix may name the files of several tools.
+        problems.push(regatta_verdict::results::missing(&globs.join(", ")));
+    }
     if files.is_empty() && problems.is_empty() {
         return Results::default();
     }
@@ -183,6 +188,28 @@ pub fn results(root: &Path, globs: &[String]) -> Results {
     let mut results = regatta_verdict::results::read(&files, &limits);
     results.problems.extend(problems);
     results
+}
+
+/// Bytes at the end of a log that are looked at for what tells why a test failed.
+const TAIL: usize = 256 << 10;
+
+/// The lines of a log that tell why a test failed; empty where it cannot be read.
+pub fn decisive(log: &Path) -> String {
+    let mut tail = Vec::new();
+    let mut keep = |_, bytes: &[u8]| -> io::Result<()> {
+        tail.extend_from_slice(bytes);
+        if tail.len() > 2 * TAIL {
+            tail.drain(..tail.len() - TAIL);
+        }
+        Ok(())
+    };
+    if crate::exec::Follower::new(log.to_owned())
+        .copy(&mut keep)
+        .is_err()
+    {
+        return String::new();
+    }
+    regatta_verdict::excerpt::decisive(&String::from_utf8_lossy(&tail))
 }
 
 /// A log made ready for its way to the server.

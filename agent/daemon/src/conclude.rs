@@ -88,6 +88,11 @@ fn gather(record: Record, ended: Ended, places: &Places) -> (EndedAttempt, Packe
             (passed, blame) = (found.0, found.1);
         }
     }
+    let mut lines = String::new();
+    if ran && !passed && results.failures().next().is_none() {
+        // No case tells why, so its output has to.
+        lines = collect::decisive(&places.log);
+    }
     let mut left = Vec::new();
     if !matches!(judged.outcome, Outcome::HostLost) {
         let (files, bytes) = (collect::ARTIFACTS_MOST, collect::ARTIFACT_BYTES_MOST);
@@ -126,7 +131,7 @@ fn gather(record: Record, ended: Ended, places: &Places) -> (EndedAttempt, Packe
         artifacts: Vec::new(),
     };
     bound(&mut outcome);
-    outcome.detail = join(details);
+    outcome.detail = [join(details), lines].join("\n").trim().to_owned();
     (outcome, packed, left)
 }
 
