@@ -154,6 +154,30 @@ fn a_failing_setup_is_told_once_for_all_its_cells() {
 }
 
 #[test]
+fn without_a_baseline_what_fails_is_told_with_the_decisive_lines_of_its_log() {
+    let data = ready();
+    let matrix = "name: failing\nimage: busybox\naxes: {n: [1, 2, 3]}\n\
+                  test: {run: 'echo begin; test $REGATTA_AXIS_N = 1 || { echo \"error: disk on fire\" >&2; exit 3; }'}\n";
+    let file = data.file("m.yaml", matrix);
+    let report = data.run(["run", file.to_str().unwrap(), "--json"]).expect(1).json();
+    assert_eq!(report["conclusion"], "failed");
+    let findings = report["findings"].as_array().unwrap();
+    assert_eq!(findings.len(), 1, "{findings:#?}");
+    assert_eq!((&findings[0]["kind"], &findings[0]["cells"]), (&"failure".into(), &serde_json::json!([1, 2])));
+    assert!(findings[0]["excerpt"].as_str().unwrap().contains("error: disk on fire"), "{findings:#?}");
+}
+
+#[test]
+fn results_that_a_matrix_names_and_a_test_does_not_write_are_no_pass() {
+    let data = ready();
+    let matrix = "name: silent\nimage: busybox\naxes: {n: [1]}\nresults: [junit.xml]\ntest: {run: 'true'}\n";
+    let file = data.file("m.yaml", matrix);
+    let report = data.run(["run", file.to_str().unwrap(), "--json"]).json();
+    assert_eq!(report["cells"][0]["verdict"], "failed", "{report:#}");
+    assert!(report["cells"][0]["attempts"][0]["detail"].as_str().unwrap().contains("junit.xml"), "{report:#}");
+}
+
+#[test]
 fn a_wrong_matrix_exits_with_2_and_shows_the_line() {
     let data = Data::new();
     let file = data.file(

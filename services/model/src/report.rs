@@ -265,6 +265,8 @@ pub enum FindingKind {
     Flaky,
     /// A host did it.
     Host,
+    /// Something fails, and there is no baseline to compare it with.
+    Failure,
     /// Set-up, image or results failed: nothing could be tested.
     Platform,
 }

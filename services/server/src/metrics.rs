@@ -135,11 +135,12 @@ const VERDICTS: [Verdict; 4] = [
     Verdict::Flaky,
     Verdict::Unresolved,
 ];
-const KINDS: [FindingKind; 5] = [
+const KINDS: [FindingKind; 6] = [
     FindingKind::Regression,
     FindingKind::Fix,
     FindingKind::Flaky,
     FindingKind::Host,
+    FindingKind::Failure,
     FindingKind::Platform,
 ];
 
@@ -149,6 +150,7 @@ pub(crate) const fn kind_name(kind: FindingKind) -> &'static str {
         FindingKind::Fix => "fix",
         FindingKind::Flaky => "flaky",
         FindingKind::Host => "host",
+        FindingKind::Failure => "failure",
         FindingKind::Platform => "platform",
     }
 }

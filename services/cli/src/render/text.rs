@@ -209,6 +209,7 @@ fn findings(report: &Report, look: Look, out: &mut String) {
             FindingKind::Fix => look.paint.good("fix"),
             FindingKind::Flaky => look.paint.doubtful("flaky"),
             FindingKind::Host => look.paint.doubtful("host"),
+            FindingKind::Failure => look.paint.bad("failure"),
             FindingKind::Platform => look.paint.bad("platform"),
         };
         push(out, &format!("{word}: {}", finding.text));
