@@ -15,7 +15,7 @@ use nix::unistd::{chdir, fchdir, sethostname, setsid};
 
 use crate::mounting::{Tree, mask, overlay, present, read_only, source_tree, text, write_file};
 use crate::order::{Order, Report};
-use crate::steps::{SLOTS_MOST, Slot, Step};
+use crate::steps::{SLOTS_MOST, Slot, Source, Step};
 use crate::sys::process::ORDER_SIGNAL;
 use crate::sys::{credentials, files, mount, process};
 use crate::{capabilities, mounting, seccomp, target};
@@ -197,10 +197,10 @@ fn carry_out(step: &Step, table: &mut Table) -> Result<()> {
             attributes,
             users,
             keep,
-            asked,
+            ..
         } => {
             let at = target::make(table.get(*root)?, target, *directory)?;
-            if *asked {
+            if !matches!(source, Source::New { .. }) {
                 mounting::refuse_kernel(at.as_fd())?;
             }
             let tree = source_tree(source, table, *attributes, *users)?;

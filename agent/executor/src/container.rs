@@ -26,6 +26,15 @@ use crate::writable::Upper;
 const READS_AT_ONCE: usize = 4;
 /// How much is read from a pipe of a container that has ended: more than any pipe holds.
 const READS_AT_END: usize = 64;
+/// What Regatta itself puts into every container.
+const OWN_PLACES: [&str; 6] = [
+    "/proc",
+    "/sys",
+    "/dev",
+    "/etc/hosts",
+    "/etc/hostname",
+    "/etc/resolv.conf",
+];
 const MILLISECOND: u64 = 1_000_000;
 
 /// Where a pipe stands after it was read.
@@ -80,7 +89,7 @@ impl Container {
             .iter()
             .map(|mount| mount.target.clone())
             .collect();
-        declared.extend(["/proc", "/sys", "/dev"].map(str::to_owned));
+        declared.extend(OWN_PLACES.map(str::to_owned));
         Self {
             id: spec.id.clone(),
             init: None,

@@ -80,10 +80,11 @@ pub(crate) fn decide(facts: &Facts<'_>, steps: &[Step]) -> Ending {
 }
 
 fn step_failed(steps: &[Step], step: u32, errno: i32) -> Ending {
-    let why = Errno::from_raw(errno).desc();
+    let error = Errno::from_raw(errno);
+    let why = error.desc();
     let place = usize::try_from(step).unwrap_or(usize::MAX);
     match steps.get(place) {
-        Some(step) if step.fault() == Fault::Container => Ending::CannotStart {
+        Some(step) if step.fault(error) == Fault::Container => Ending::CannotStart {
             message: format!("cannot {step}: {why}"),
         },
         Some(step) => Ending::HostFault {

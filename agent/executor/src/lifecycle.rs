@@ -5,6 +5,7 @@ use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::libc;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 use regatta_model::container::{ContainerSpec, Ended, Ending, Message};
 
@@ -177,7 +178,9 @@ impl Server {
         };
         let dead = std::mem::replace(zygote, fresh);
         let _gone = self.epoll.delete(&dead.socket);
-        let _reaped = process::take_exit(dead.pidfd.as_fd());
+        // It closed its socket, so it is ending or confused; either way it goes now.
+        let _gone = process::signal(dead.pidfd.as_fd(), libc::SIGKILL);
+        let _reaped = process::wait_exit(dead.pidfd.as_fd());
         for number in dead.waiting() {
             self.never_cloned(
                 *number,

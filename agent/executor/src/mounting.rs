@@ -27,7 +27,7 @@ type Result<T> = std::result::Result<T, Errno>;
 pub(crate) fn refuse_kernel(place: BorrowedFd<'_>) -> Result<()> {
     let kind = fstatfs(place)?.filesystem_type();
     if kind == PROC_SUPER_MAGIC || kind == SYSFS_MAGIC {
-        Err(Errno::EPERM)
+        Err(Errno::ELOOP)
     } else {
         Ok(())
     }

@@ -17,6 +17,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{Mode, umask};
 
+use crate::disk::Gauge;
 use crate::host::Host;
 use crate::record::{Init, Left, Records, start_time};
 use crate::server::Server;
@@ -53,6 +54,7 @@ pub struct Options {
 /// # Errors
 /// The host lacks what containers need, or another executor uses the same directory.
 pub fn serve(options: &Options) -> Result<(), Error> {
+    has_one_thread()?;
     umask(Mode::from_bits_truncate(0o022));
     private_directory(&options.state)?;
     let _lock = lock(&options.state)?;
@@ -90,7 +92,7 @@ pub fn serve(options: &Options) -> Result<(), Error> {
         next: 0,
         lingering: Vec::new(),
         trash,
-        watch_at: 0,
+        gauge: Gauge::default(),
         shutdown: None,
         buffer: Vec::new(),
     };
@@ -108,13 +110,10 @@ fn watch_all(server: &Server, lifeline: bool) -> Result<(), nix::errno::Errno> {
         server.watch(&zygote.socket, Token::Zygote(place), EpollFlags::EPOLLIN)?;
     }
     if lifeline {
-        // Nothing is ever written to it: any event is its end.
+        // Nothing is ever written to it: any event is its end. A file, or /dev/null, is at its end always,
+        // and epoll refuses those.
         let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP;
-        match server.watch(std::io::stdin(), Token::Lifeline, flags) {
-            // A file is always at its end; so is /dev/null.
-            Err(nix::errno::Errno::EPERM) => return Err(nix::errno::Errno::EPERM),
-            other => other?,
-        }
+        server.watch(std::io::stdin(), Token::Lifeline, flags)?;
     }
     Ok(())
 }
@@ -131,6 +130,18 @@ fn close(mut server: Server, socket: &Path) {
     let Server { host, .. } = server;
     // Empty by now; where it is not, the next executor clears it.
     let _left = host.hierarchy.close();
+}
+
+/// A fork copies one thread only, and with it the locks that others hold.
+fn has_one_thread() -> Result<(), Error> {
+    let threads = fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
+    if threads == 1 {
+        Ok(())
+    } else {
+        Err(Error::Host(format!(
+            "an executor must be a process with one thread, and this one has {threads}; call it first of all"
+        )))
+    }
 }
 
 /// Makes a directory that only its owner can enter.

@@ -16,6 +16,7 @@ use crate::Error;
 use crate::cgroup::Cgroup;
 use crate::connection::Connection;
 use crate::container::{Container, Flow};
+use crate::disk::Gauge;
 use crate::ending::Cause;
 use crate::host::Host;
 use crate::order::Order;
@@ -33,8 +34,6 @@ const EVENTS_AT_ONCE: usize = 64;
 const BUFFER: usize = 64 << 10;
 /// How often cgroups that were still busy are tried again, in milliseconds.
 const LINGER_MS: u64 = 50;
-/// How often the sizes of writable layers on disk are looked at, in milliseconds.
-const WATCH_MS: u64 = 250;
 const MILLISECOND: u64 = 1_000_000;
 
 /// All of an executor's state.
@@ -55,7 +54,7 @@ pub(crate) struct Server {
     pub(crate) next: u64,
     pub(crate) lingering: Vec<Cgroup>,
     pub(crate) trash: Trash,
-    pub(crate) watch_at: u64,
+    pub(crate) gauge: Gauge,
     /// Who asked for the end, once it was asked for.
     pub(crate) shutdown: Option<Vec<(u64, u64)>>,
     pub(crate) buffer: Vec<u8>,
@@ -93,12 +92,12 @@ impl Server {
             let again = now + LINGER_MS * MILLISECOND;
             due = Some(due.map_or(again, |due| due.min(again)));
         }
-        if self
+        let watches = self
             .containers
             .values()
-            .any(|container| container.upper.watch.is_some())
-        {
-            due = Some(due.map_or(self.watch_at, |due| due.min(self.watch_at)));
+            .any(|one| one.upper.watch.is_some());
+        if let Some(measured) = self.gauge.due().filter(|_| watches) {
+            due = Some(due.map_or(measured, |due| due.min(measured)));
         }
         due.map_or(EpollTimeout::NONE, |due| {
             let milliseconds = due.saturating_sub(now).div_ceil(MILLISECOND);
@@ -116,16 +115,11 @@ impl Server {
             // The kernel refused for another reason than processes in it: trying again would not help.
             !cgroup.kill() || !cgroup.try_remove().unwrap_or(true)
         });
-        if now >= self.watch_at {
-            self.watch_at = now + WATCH_MS * MILLISECOND;
-            for container in self.containers.values_mut() {
-                if let Some((layer, most)) = &container.upper.watch
-                    && crate::disk::exceeds(layer, *most)
-                {
-                    container.end_now(Cause::DiskFull);
-                }
-            }
-        }
+        let watched = self.containers.iter().filter_map(|(number, container)| {
+            let (layer, most) = container.upper.watch.clone()?;
+            Some((*number, layer, most))
+        });
+        self.gauge.start(now, watched.collect(), &self.epoll);
     }
 
     fn on_event(&mut self, token: Token) {
@@ -152,6 +146,12 @@ impl Server {
             Token::Out(number) => self.on_pipe(number, Pipe::Output(Stream::Out)),
             Token::Err(number) => self.on_pipe(number, Pipe::Output(Stream::Err)),
             Token::Trash => self.trash.on_event(&self.epoll),
+            Token::Gauge => {
+                let big = self.gauge.on_event(process::monotonic_ns(), &self.epoll);
+                if let Some(container) = big.and_then(|big| self.containers.get_mut(&big)) {
+                    container.end(Cause::DiskFull);
+                }
+            }
             Token::Unknown => {}
         }
     }

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 /// A place in the table of descriptors that a container's first process holds: first those that came with
@@ -218,14 +219,29 @@ pub enum Step {
 }
 
 impl Step {
-    /// Whose doing it is when this step fails with this error number.
-    pub fn fault(&self) -> Fault {
+    /// Whose doing it is when this step fails with this error.
+    pub fn fault(&self, error: Errno) -> Fault {
         match self {
-            Self::Mount { asked: true, .. }
+            // What an image has where something is to be mounted is the image's own doing.
+            Self::Mount { asked: false, .. } => match error {
+                Errno::ELOOP
+                | Errno::ENOTDIR
+                | Errno::EISDIR
+                | Errno::ENOENT
+                | Errno::EEXIST
+                | Errno::EACCES => Fault::Container,
+                _ => Fault::Host,
+            },
+            Self::Mount { .. }
             | Self::Become { .. }
             | Self::MakeDirectory(_)
             | Self::ChangeDirectory(_)
-            | Self::Execute { .. } => Fault::Container,
+            | Self::Execute { .. } => match error {
+                Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE | Errno::EAGAIN | Errno::EIO => {
+                    Fault::Host
+                }
+                _ => Fault::Container,
+            },
             _ => Fault::Host,
         }
     }

@@ -23,6 +23,8 @@ pub(crate) enum Token {
     Err(u64),
     /// The process that clears away ended.
     Trash,
+    /// The process that measures writable layers ended.
+    Gauge,
     /// None of ours.
     Unknown,
 }
@@ -43,6 +45,7 @@ impl Token {
             Self::Out(number) => (7, number),
             Self::Err(number) => (8, number),
             Self::Trash => (9, 0),
+            Self::Gauge => (10, 0),
             Self::Unknown => (15, 0),
         };
         number << KIND_BITS | kind
@@ -61,6 +64,7 @@ impl Token {
             7 => Self::Out(number),
             8 => Self::Err(number),
             9 => Self::Trash,
+            10 => Self::Gauge,
             _ => Self::Unknown,
         }
     }
@@ -83,6 +87,7 @@ mod tests {
             Token::Out(7),
             Token::Err(7),
             Token::Trash,
+            Token::Gauge,
         ] {
             assert_eq!(Token::decode(token.encode()), token);
         }
