@@ -21,7 +21,7 @@ async fn an_outcome_told_ten_times_is_recorded_once() {
     let end = agent.end(&attempt, 0);
     for _ in 0..10 {
         let answer = agent.sync(vec![end.clone()]).await;
-        assert_eq!(answer.acknowledged, [attempt.clone()]);
+        assert_eq!(answer.acknowledged, std::slice::from_ref(&attempt));
     }
     let mut request = agent.request(vec![end; 3], 0);
     request.sequence += 1;

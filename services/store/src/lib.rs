@@ -27,7 +27,7 @@ pub use records::{
 };
 
 /// Most rows that one read gives.
-pub const PAGE_MOST: u32 = 10_000;
+pub const PAGE_MOST: u32 = 1000;
 
 /// A database.
 #[async_trait]

@@ -135,8 +135,13 @@ impl Actor {
         }
         let (store, metrics) = (self.shared.store.clone(), self.shared.metrics.clone());
         let run: RunId = head.summary.run;
+        let shutdown = self.shared.shutdown.clone();
         tokio::spawn(async move {
-            match reports::findings(store.as_ref(), &run).await {
+            let found = tokio::select! {
+                found = reports::findings(store.as_ref(), &run) => found,
+                () = shutdown.cancelled() => return,
+            };
+            match found {
                 Ok(kinds) => {
                     for kind in kinds {
                         metrics.findings.get_or_create(&kind).inc();
