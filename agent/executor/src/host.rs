@@ -10,7 +10,6 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::Error;
 use crate::cgroup::Hierarchy;
-use crate::doctor;
 use crate::users::{Range, Ranges};
 
 /// Distinct sets of mount points that are kept for the next container with the same set.
@@ -28,11 +27,12 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// Looks at the host. The state directory exists and is ours.
-    pub(crate) fn open(state: &Path) -> Result<Self, Error> {
+    /// Looks at the host. The state directory exists and is ours; `maps_owners` tells whether containers over it can have
+    /// user namespaces.
+    pub(crate) fn open(state: &Path, maps_owners: bool) -> Result<Self, Error> {
         let hierarchy = Hierarchy::detect(&instance(state))
             .map_err(|error| Error::Host(format!("cannot use control groups: {error}")))?;
-        let ranges = if doctor::maps_owners(state).is_ok() {
+        let ranges = if maps_owners {
             Some(Ranges::claim()?)
         } else {
             None

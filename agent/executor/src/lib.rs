@@ -31,6 +31,7 @@ pub mod plan;
 mod prepare;
 mod record;
 mod requests;
+mod seal;
 pub mod seccomp;
 mod serve;
 mod server;

@@ -385,3 +385,196 @@ fn candidates(argv: &[String], env: &[(String, String)]) -> Vec<String> {
         .map(|directory| format!("{directory}/{name}"))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use regatta_model::container::{Limits, Process, Writable};
+
+    use super::*;
+
+    fn spec(network: Network) -> ContainerSpec {
+        ContainerSpec {
+            id: "one".to_owned(),
+            layers: vec![PathBuf::from("/images/a"), PathBuf::from("/images/b")],
+            writable: Writable::Memory,
+            process: Process {
+                argv: vec!["pytest".to_owned(), "-q".to_owned()],
+                env: vec![("PATH".to_owned(), "/opt/bin:/bin".to_owned())],
+                workdir: "/src".to_owned(),
+                uid: 1000,
+                gid: 1000,
+                groups: vec![20],
+            },
+            hostname: "cell-7".to_owned(),
+            network,
+            mounts: Vec::new(),
+            limits: Limits {
+                files: Some(256),
+                ..Limits::default()
+            },
+            timeout_ms: 1_000,
+            grace_ms: 100,
+            log: PathBuf::from("/log"),
+            lease_ms: None,
+        }
+    }
+
+    fn layout(users: Option<Users>) -> Layout {
+        Layout {
+            out: Slot(1),
+            err: Slot(2),
+            users,
+            tasks: vec![Slot(4)],
+            cgroup_tree: false,
+            layers: vec![Slot(5), Slot(6), Slot(7)],
+            writable: Slot(8),
+            upper: "upper".to_owned(),
+            work: "work".to_owned(),
+            volatile: true,
+            extra: None,
+            placed: vec![Placed {
+                source: Source::Tree(Slot(9)),
+                target: "/results".to_owned(),
+                directory: true,
+                writable: false,
+                map: true,
+                asked: true,
+            }],
+            files_hard: 4_096,
+            env: vec![("http_proxy".to_owned(), "http://proxy:3128".to_owned())],
+            free: Slot(10),
+        }
+    }
+
+    fn printed(steps: &[Step]) -> Vec<String> {
+        steps.iter().map(Step::to_string).collect()
+    }
+
+    const USERS: Option<Users> = Some(Users {
+        namespace: Slot(3),
+        first: 5_000_000,
+    });
+
+    #[test]
+    fn the_set_up_of_an_isolated_container_is_this() {
+        let steps = setup(&spec(Network::None), &layout(USERS));
+        let expected = "\
+join the cgroup of #4
+make a cgroup namespace
+attach tree #5 at the zygote's /l/0 with owners mapped by #3
+attach tree #6 at the zygote's /l/1 with owners mapped by #3
+attach tree #7 at the zygote's /l/2 with owners mapped by #3
+attach tree #8 at the zygote's /u with owners mapped by #3
+make files as host ids 5000000:5000000
+mount overlay at the zygote's /r from /l with lowerdir=0:1:2,upperdir=/u/upper,workdir=/u/work,redirect_dir=off,index=off,metacopy=off,volatile
+open the root at /r as #10
+mount new proc at /proc (nosuid,nodev,noexec)
+mount new sysfs at /sys (ro,nosuid,nodev,noexec)
+mount zygote's /t/dev at /dev (ro,nosuid,noexec) with owners mapped by #3
+mount new devpts mode=0620 ptmxmode=0666 gid=5000005 at /dev/pts (nosuid,noexec)
+mount new tmpfs mode=1777 size=64m at /dev/shm (nosuid,nodev,noexec)
+mount new mqueue at /dev/mqueue (nosuid,nodev,noexec)
+set oom_score_adj to 500
+mount tree #9 at /results (ro,nosuid,nodev) with owners mapped by #3
+bring up the loopback interface
+write \"0\" to /proc/sys/net/ipv4/ip_unprivileged_port_start
+write \"0 2147483647\" to /proc/sys/net/ipv4/ping_group_range
+hide acpi of #11
+hide asound of #11
+hide interrupts of #11
+hide kcore of #11
+hide keys of #11
+hide latency_stats of #11
+hide sched_debug of #11
+hide scsi of #11
+hide timer_list of #11
+hide timer_stats of #11
+hide devices/virtual/powercap of #12
+hide firmware of #12
+make bus of #11 read-only
+make fs of #11 read-only
+make irq of #11 read-only
+make sys of #11 read-only
+make sysrq-trigger of #11 read-only
+set the host name \"cell-7\"
+pivot into #10
+enter the user namespace #3
+become user 0, group 0, further groups []
+make the directory \"/src\"
+make a session keyring
+forbid core files
+bound capabilities to 0xa80425fb
+hold capabilities 0xa80425fb
+set no_new_privs
+tie this process to its executor";
+        assert_eq!(printed(&steps).join("\n"), expected);
+    }
+
+    #[test]
+    fn the_program_is_reached_by_these_steps() {
+        let steps = program(&spec(Network::None), &layout(USERS));
+        let expected = "\
+make a session
+set umask 022
+join standard output to #1 and error to #2
+limit open files to 256, 256
+change to the directory \"/src\"
+become user 1000, group 1000, further groups [20]
+hold capabilities 0x0
+close descriptors
+reset signals
+load the seccomp filter
+execute \"pytest\", looked for as /opt/bin/pytest, /bin/pytest";
+        assert_eq!(printed(&steps).join("\n"), expected);
+        let Some(Step::Execute { env, .. }) = steps.last() else {
+            panic!("{steps:?}")
+        };
+        assert_eq!(env, &["PATH=/opt/bin:/bin", "http_proxy=http://proxy:3128"]);
+    }
+
+    #[test]
+    fn with_the_hosts_network_nothing_of_it_is_set_up() {
+        let steps = printed(&setup(&spec(Network::Host), &layout(USERS))).join("\n");
+        assert!(
+            !steps.contains("loopback") && !steps.contains("ip_unprivileged"),
+            "{steps}"
+        );
+    }
+
+    #[test]
+    fn without_user_namespaces_no_owner_is_mapped() {
+        let steps = printed(&setup(&spec(Network::None), &layout(None))).join("\n");
+        assert!(
+            !steps.contains("mapped") && !steps.contains("user namespace"),
+            "{steps}"
+        );
+        assert!(
+            steps.contains("gid=5 ") && steps.contains("bound capabilities"),
+            "{steps}"
+        );
+    }
+
+    #[test]
+    fn root_is_made_before_it_is_left_and_privileges_go_before_the_filter() {
+        let layout = layout(USERS);
+        let all: Vec<Step> = setup(&spec(Network::None), &layout)
+            .into_iter()
+            .chain(program(&spec(Network::None), &layout))
+            .collect();
+        let at = |wanted: fn(&Step) -> bool| all.iter().position(wanted).unwrap();
+        let pivot = at(|step| matches!(step, Step::Pivot { .. }));
+        assert!(
+            all[pivot..]
+                .iter()
+                .all(|step| !matches!(step, Step::Mount { .. }))
+        );
+        assert!(pivot < at(|step| matches!(step, Step::EnterUsers { .. })));
+        assert!(at(|step| *step == Step::NoNewPrivileges) < at(|step| *step == Step::Filter));
+        assert!(matches!(
+            all[all.len() - 2..],
+            [Step::Filter, Step::Execute { .. }]
+        ));
+    }
+}

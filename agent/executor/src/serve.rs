@@ -25,7 +25,7 @@ use crate::sys::process;
 use crate::token::Token;
 use crate::trash::Trash;
 use crate::zygote::Zygote;
-use crate::{Error, seccomp};
+use crate::{Error, doctor, seal, seccomp};
 
 /// Zygotes for each processor.
 const ZYGOTES_PER_CORE: usize = 2;
@@ -57,12 +57,16 @@ pub fn serve(options: &Options) -> Result<(), Error> {
     has_one_thread()?;
     umask(Mode::from_bits_truncate(0o022));
     private_directory(&options.state)?;
+    let maps_owners = doctor::maps_owners(&options.state).is_ok();
+    if !maps_owners {
+        seal::run_from_sealed_copy()?;
+    }
     let _lock = lock(&options.state)?;
     // Compiled before zygotes are forked, so that no container has to.
     let _compiled = seccomp::filter();
     let signals = block_signals()?;
     let zygotes = start_zygotes(&options.state)?;
-    let host = Host::open(&options.state)?;
+    let host = Host::open(&options.state, maps_owners)?;
     let records = Records::open(&options.state)?;
     let mut left = records.left()?;
     clear_left(&host, &mut left)?;
