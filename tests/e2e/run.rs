@@ -159,22 +159,41 @@ fn without_a_baseline_what_fails_is_told_with_the_decisive_lines_of_its_log() {
     let matrix = "name: failing\nimage: busybox\naxes: {n: [1, 2, 3]}\n\
                   test: {run: 'echo begin; test $REGATTA_AXIS_N = 1 || { echo \"error: disk on fire\" >&2; exit 3; }'}\n";
     let file = data.file("m.yaml", matrix);
-    let report = data.run(["run", file.to_str().unwrap(), "--json"]).expect(1).json();
+    let report = data
+        .run(["run", file.to_str().unwrap(), "--json"])
+        .expect(1)
+        .json();
     assert_eq!(report["conclusion"], "failed");
     let findings = report["findings"].as_array().unwrap();
     assert_eq!(findings.len(), 1, "{findings:#?}");
-    assert_eq!((&findings[0]["kind"], &findings[0]["cells"]), (&"failure".into(), &serde_json::json!([1, 2])));
-    assert!(findings[0]["excerpt"].as_str().unwrap().contains("error: disk on fire"), "{findings:#?}");
+    assert_eq!(
+        (&findings[0]["kind"], &findings[0]["cells"]),
+        (&"failure".into(), &serde_json::json!([1, 2]))
+    );
+    assert!(
+        findings[0]["excerpt"]
+            .as_str()
+            .unwrap()
+            .contains("error: disk on fire"),
+        "{findings:#?}"
+    );
 }
 
 #[test]
 fn results_that_a_matrix_names_and_a_test_does_not_write_are_no_pass() {
     let data = ready();
-    let matrix = "name: silent\nimage: busybox\naxes: {n: [1]}\nresults: [junit.xml]\ntest: {run: 'true'}\n";
+    let matrix =
+        "name: silent\nimage: busybox\naxes: {n: [1]}\nresults: [junit.xml]\ntest: {run: 'true'}\n";
     let file = data.file("m.yaml", matrix);
     let report = data.run(["run", file.to_str().unwrap(), "--json"]).json();
     assert_eq!(report["cells"][0]["verdict"], "failed", "{report:#}");
-    assert!(report["cells"][0]["attempts"][0]["detail"].as_str().unwrap().contains("junit.xml"), "{report:#}");
+    assert!(
+        report["cells"][0]["attempts"][0]["detail"]
+            .as_str()
+            .unwrap()
+            .contains("junit.xml"),
+        "{report:#}"
+    );
 }
 
 #[test]
@@ -286,4 +305,56 @@ fn ctrl_c_cancels_cleanly_and_reports() {
         (&"cancelled".into(), &"cancelled".into())
     );
     assert!(Left::of(data.path(), &[report["run"].as_str().unwrap()]).is_empty());
+}
+
+#[test]
+fn files_are_there_before_the_setup_and_a_change_of_them_is_noticed() {
+    let data = ready();
+    data.file("tree/a.txt", "one");
+    data.file("tree/sub/b.txt", "two");
+    data.file("single.conf", "three");
+    let matrix = "name: files\nimage: busybox\naxes: {n: [1]}\n\
+                  files: [{from: ./tree, to: /src/tree}, {from: ./single.conf, to: /etc/app.conf}]\n\
+                  setup: {run: 'cat /src/tree/a.txt /src/tree/sub/b.txt /etc/app.conf > /seen', network: none}\n\
+                  test: {run: 'cat /seen', user: tester}\n";
+    let file = data.file("m.yaml", matrix);
+    data.run(["run", file.to_str().unwrap()]).expect(0);
+    assert_eq!(data.run(["logs", "last", "0"]).expect(0).out, "onetwothree");
+    data.file("tree/a.txt", "ONE");
+    data.run(["run", file.to_str().unwrap()]).expect(0);
+    assert_eq!(data.run(["logs", "last", "0"]).expect(0).out, "ONEtwothree");
+}
+
+#[test]
+fn an_image_in_use_is_not_pruned() {
+    let data = ready();
+    let matrix = "name: pruned\nimage: busybox\naxes: {n: [1]}\n\
+                  volumes: [{name: sign, at: /sign, mode: rw}]\n\
+                  test: {run: 'touch /sign/begun; until test -e /sign/go; do sleep 0.1; done; ls /bin | wc -l'}\n";
+    let file = data.file("m.yaml", matrix);
+    let mut command = data.command(["run", file.to_str().unwrap()]);
+    let mut run = Process::start(&mut command, &data.path().join("run.log"));
+    let sign = data.path().join("volumes/sign");
+    wait_until("the test runs", Duration::from_secs(60), || {
+        sign.join("begun").exists()
+    });
+    data.run(["image", "rm", "busybox"]).expect(0);
+    data.run(["image", "prune"]).expect(0);
+    std::fs::write(sign.join("go"), "").unwrap();
+    run.wait();
+    let listed: u64 = data
+        .run(["logs", "last", "0"])
+        .expect(0)
+        .out
+        .trim()
+        .parse()
+        .unwrap();
+    assert!(
+        listed > 100,
+        "the root is whole until the end: {listed} programs"
+    );
+    assert_ne!(
+        data.run(["image", "prune"]).expect(0).out,
+        "0 blobs and 0 layers removed, 0 B freed\n"
+    );
 }

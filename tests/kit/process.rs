@@ -42,6 +42,15 @@ impl Process {
         drop(self.child.wait());
     }
 
+    /// Waits for its end, which must come by itself.
+    pub fn wait(&mut self) {
+        wait_until(
+            "the process ends by itself",
+            Duration::from_secs(120),
+            || self.child.try_wait().is_ok_and(|status| status.is_some()),
+        );
+    }
+
     /// SIGTERM, and waits for its end.
     pub fn end(&mut self) {
         if self.child.try_wait().is_ok_and(|status| status.is_none()) {

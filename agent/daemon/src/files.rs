@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt as _;
+use regatta_image::archive::is_one_file;
 use regatta_image::reference::Repository;
 use regatta_image::registry::{Client, Options};
 use regatta_image::{Merged, Silent, Store};
@@ -100,16 +101,37 @@ fn unpack(
     root: &Path,
     what: &str,
 ) -> Result<(), Failure> {
-    let place = make_place(below, root, Path::new(&plan.to))
-        .map_err(|error| Failure::test(Outcome::SetupFailed, format!("{what}: {error}")))?;
-    let archive = store
-        .open_blob(&plan.blob)
-        .map_err(|e| Failure::image(what, &e))?;
+    let open = || {
+        store
+            .open_blob(&plan.blob)
+            .map_err(|e| Failure::image(what, &e))
+    };
+    let impossible = |error: &dyn std::fmt::Display| {
+        Failure::test(Outcome::SetupFailed, format!("{what}: {error}"))
+    };
+    let to = Path::new(&plan.to);
+    // As `cp` has it: a file goes to the place that is named, into it where that ends with a slash.
+    let one = is_one_file(open()?).map_err(|e| Failure::image(what, &e))?;
+    let (directory, name) = match (to.parent(), to.file_name()) {
+        (Some(parent), Some(name)) if one && !plan.to.ends_with('/') => (parent, Some(name)),
+        _ => (to, None),
+    };
+    let place = make_place(below, root, directory).map_err(|error| impossible(&error))?;
     let limits = store.limits();
+    let Some(name) = name else {
+        let unpacked = store.unpack_tar(open()?, &place, &limits);
+        return unpacked.map(drop).map_err(|e| Failure::image(what, &e));
+    };
+    let scratch = tempfile::tempdir_in(root.parent().unwrap_or(root))
+        .map_err(|error| Failure::host(what, &error))?;
     store
-        .unpack_tar(archive, &place, &limits)
+        .unpack_tar(open()?, scratch.path(), &limits)
         .map_err(|e| Failure::image(what, &e))?;
-    Ok(())
+    let entry = fs::read_dir(scratch.path())
+        .and_then(|mut entries| entries.next().transpose())
+        .map_err(|error| Failure::host(what, &error))?
+        .ok_or_else(|| impossible(&"the archive is empty"))?;
+    fs::rename(entry.path(), place.join(name)).map_err(|error| Failure::host(what, &error))
 }
 
 async fn fetch(store: &Store, server: &Server, blob: Digest, what: &str) -> Result<(), Failure> {

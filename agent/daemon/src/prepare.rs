@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use regatta_image::registry::{Client, Options};
+use regatta_image::store::Hold;
 use regatta_image::{Silent, Store, reference::Reference};
 use regatta_model::plan::AttemptPlan;
 use regatta_model::{Digest, RunId};
@@ -37,12 +38,16 @@ pub(crate) struct Mould {
     pub(crate) setup: Option<Digest>,
     /// Layers made here, held as long as they are used.
     pub(crate) made: Vec<Layer>,
+    /// The image, held likewise.
+    _image: Arc<Image>,
 }
 
 /// An image ready for use.
 struct Image {
     layers: Vec<PathBuf>,
     defaults: Defaults,
+    /// So that `image prune` leaves its layers where containers use them.
+    _hold: Hold,
 }
 
 type Cell<T> = Arc<OnceCell<Arc<T>>>;
@@ -169,6 +174,7 @@ async fn make(host: &Host, plan: &AttemptPlan, setup: Option<Digest>) -> Result<
         layers,
         setup: contents,
         made,
+        _image: image,
     })
 }
 
@@ -190,11 +196,15 @@ async fn fetch_image(host: &Host, digest: Digest) -> Result<Image, Failure> {
     }
     let store = host.store.clone();
     blocking(move || {
+        let hold = store
+            .hold(&digest)
+            .map_err(|error| Failure::image(&what, &error))?;
         let layers = store
             .unpack(&digest)
             .map_err(|error| Failure::image(&what, &error))?;
         let defaults = Defaults::read(&store, &digest);
         Ok(Image {
+            _hold: hold,
             layers,
             defaults: defaults.map_err(|error| Failure::image(&what, &error))?,
         })

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -82,6 +82,17 @@ pub struct Packed {
     pub entries: u64,
     /// Bytes of files.
     pub bytes: u64,
+}
+
+/// Whether an archive holds one regular file and nothing else, as [`pack`] makes it of a file.
+pub fn is_one_file(archive: impl Read) -> Result<bool> {
+    let failed = |e| Error::io("read an archive", e);
+    let mut archive = tar::Archive::new(archive);
+    // Raw: extension headers count as entries of their own here, and are not read.
+    let mut entries = archive.entries().map_err(failed)?.raw(true);
+    let first = entries.next().transpose().map_err(failed)?;
+    let is_file = first.is_some_and(|entry| entry.header().entry_type().is_file());
+    Ok(is_file && entries.next().transpose().map_err(failed)?.is_none())
 }
 
 /// Packs a file or directory with the default options: a file under its own name, a directory's content
