@@ -9,9 +9,10 @@ use std::path::Path;
 
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, openat};
-use nix::sys::stat::{Mode, mkdirat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::fcntl::{AT_FDCWD, Flock, FlockArg, OFlag, openat};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::{Mode, fstat, mkdirat};
+use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 
 /// Longest file that is read, in bytes: ids of 100,000 processes.
 const FILE_MOST: u64 = 1 << 20;
@@ -97,6 +98,66 @@ pub(super) fn make(parent: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Error>
         Err(errno) => Err(Error::of(format!("cannot make the control group {name}"))(
             errno,
         )),
+    }
+}
+
+/// A group that its holder has for itself as long as it lives.
+pub(super) type Claimed = Flock<OwnedFd>;
+
+/// Makes `regatta` below a hierarchy's root and an executor's own group in it, and claims that; also opens `regatta`.
+pub(super) fn claim(root: BorrowedFd<'_>, instance: &str) -> Result<(OwnedFd, Claimed), Error> {
+    let mut claimed = None;
+    super::again(
+        || match try_claim(root, instance) {
+            Ok(both) => {
+                claimed = both;
+                Ok(claimed.is_some())
+            }
+            // Another executor ended and took its empty group, or `regatta` itself, away.
+            Err(error) => error.unless(Errno::ENOENT).map(|()| false),
+        },
+        || format!("another executor uses the control group regatta/{instance}"),
+    )?;
+    claimed.ok_or_else(|| Error::saying("the control group was not claimed"))
+}
+
+fn try_claim(root: BorrowedFd<'_>, instance: &str) -> Result<Option<(OwnedFd, Claimed)>, Error> {
+    let ours = make(root, "regatta")?;
+    let directory = make(ours.as_fd(), instance)?;
+    let Ok(claimed) = Flock::lock(directory, FlockArg::LockExclusiveNonblock) else {
+        return Ok(None);
+    };
+    // Between the making and the claiming, another executor may have taken it for a dead one's.
+    let now = directory_in(ours.as_fd(), instance)?;
+    Ok(is_same(now.as_fd(), claimed.as_fd()).then_some((ours, claimed)))
+}
+
+fn is_same(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> bool {
+    match (fstat(one), fstat(other)) {
+        (Ok(one), Ok(other)) => (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino),
+        _ => false,
+    }
+}
+
+/// Removes the groups of executors that are dead and may never come back, with all that is in them.
+///
+/// What cannot be removed stays for the next executor.
+pub(super) fn remove_abandoned(ours: BorrowedFd<'_>) {
+    for name in groups(ours).unwrap_or_default() {
+        let Ok(directory) = directory_in(ours, &name) else {
+            continue;
+        };
+        let Ok(claimed) = Flock::lock(directory, FlockArg::LockExclusiveNonblock) else {
+            continue;
+        };
+        for id in processes(ours, &name) {
+            // One that has ended meanwhile is what is wanted.
+            let _gone = kill(Pid::from_raw(id), Signal::SIGKILL);
+        }
+        for group in groups(claimed.as_fd()).unwrap_or_default() {
+            let _stays = super::again(|| remove(claimed.as_fd(), &group), String::new);
+        }
+        let _stays = remove(ours, &name);
     }
 }
 

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use regatta_model::container::Limits;
 
 use super::Usage;
-use super::files::{self, Error};
+use super::files::{self, Claimed, Error};
 use super::mounts::Mounts;
 
 /// The devices that a container may open: null, zero, full, random, urandom, tty, ptmx, and the
@@ -48,7 +48,7 @@ pub(super) struct Tree {
 struct Place {
     controllers: Vec<&'static str>,
     mount: PathBuf,
-    parent: OwnedFd,
+    parent: Claimed,
 }
 
 impl Place {
@@ -80,8 +80,8 @@ impl Tree {
         let mut devices = None;
         for (mount, controllers) in together {
             let root = files::directory(mount)?;
-            let ours = files::make(root.as_fd(), "regatta")?;
-            let parent = files::make(ours.as_fd(), instance)?;
+            let (ours, parent) = files::claim(root.as_fd(), instance)?;
+            files::remove_abandoned(ours.as_fd());
             let place = Place {
                 controllers,
                 mount: mount.clone(),

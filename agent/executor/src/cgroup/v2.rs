@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 use regatta_model::container::Limits;
 
 use super::Usage;
-use super::files::{self, Error};
+use super::files::{self, Claimed, Error};
 
 /// The controllers that bound containers.
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
@@ -34,7 +34,7 @@ const CPU_QUOTA_LEAST_US: u64 = 1_000;
 pub(super) struct Tree {
     base: PathBuf,
     instance: String,
-    parent: OwnedFd,
+    parent: Claimed,
     controllers: BTreeSet<String>,
 }
 
@@ -42,12 +42,10 @@ impl Tree {
     pub(super) fn open(mount: &Path, own: &str, instance: &str) -> Result<Self, Error> {
         let base = base(mount, own);
         let root = files::directory(&base)?;
-        let ours = {
-            enable(root.as_fd())?;
-            files::make(root.as_fd(), "regatta")?
-        };
+        enable(root.as_fd())?;
+        let (ours, parent) = files::claim(root.as_fd(), instance)?;
+        files::remove_abandoned(ours.as_fd());
         enable(ours.as_fd())?;
-        let parent = files::make(ours.as_fd(), instance)?;
         let controllers = enable(parent.as_fd())?;
         Ok(Self {
             base,
