@@ -158,6 +158,28 @@ async fn a_stream_goes_on_where_it_stopped_even_over_a_restart() {
 }
 
 #[tokio::test]
+async fn an_end_that_a_rerun_took_back_is_not_told() {
+    let (_data, server) = fresh(5000).await;
+    let run = server.api.submit(&matrix(2)).await;
+    let mut agent = Agent::new(&server.api, "one", 2);
+    agent.finish(&run, |_| 1).await;
+    let before = events(&server.api, &run, None, usize::MAX).await;
+    let path = format!("api/v1/runs/{}/rerun?failed=true", run.run);
+    assert!(server.api.post(&path).await.status().is_success());
+    let (told, _) = tokio::join!(
+        events(&server.api, &run, None, usize::MAX),
+        agent.finish(&run, |_| 0)
+    );
+    let over = |(_, event): &&(u64, RunEvent)| matches!(event, RunEvent::State { state, .. } if state.is_over());
+    assert_eq!(told.iter().filter(over).count(), 1);
+    assert!(told.last().iter().all(over), "the stream ends with the end");
+    assert!(
+        told.len() > before.len(),
+        "what came before and after is all told"
+    );
+}
+
+#[tokio::test]
 async fn runs_are_listed_the_newest_first_page_by_page() {
     let (_data, server) = fresh(5000).await;
     let mut submitted = Vec::new();

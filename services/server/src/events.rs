@@ -72,12 +72,12 @@ async fn feed(
     loop {
         changed.mark_unchanged();
         // Whether it is over is asked before its events are read: what is read then is all.
-        let over = match app.store.head(run).await {
-            Ok(Some(head)) => head.summary.state.is_over(),
+        let (over, last) = match app.store.head(run).await {
+            Ok(Some(head)) => (head.summary.state.is_over(), head.sequence),
             Ok(None) => return,
             Err(error) => {
                 tracing::warn!("events of run {run}: {error}");
-                false
+                (false, after)
             }
         };
         loop {
@@ -91,6 +91,11 @@ async fn feed(
             let whole = u32::try_from(events.len()).is_ok_and(|found| found == EVENTS_PAGE);
             for row in events {
                 after = row.sequence;
+                // An end that a rerun took back is none: whoever hears of it would go away.
+                let ended = matches!(row.kind, EventKind::State(state) if state.is_over());
+                if ended && row.sequence < last {
+                    continue;
+                }
                 let running = app.live.get(run).map_or(0, |live| live.running);
                 let Some(event) = event(row, running) else {
                     continue;
