@@ -229,6 +229,7 @@ impl Step {
                 | Errno::EISDIR
                 | Errno::ENOENT
                 | Errno::EEXIST
+                | Errno::EROFS
                 | Errno::EACCES => Fault::Container,
                 _ => Fault::Host,
             },

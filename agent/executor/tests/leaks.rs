@@ -26,7 +26,7 @@ use regatta_model::container::{
 };
 
 /// The tests by name.
-const TESTS: [(&str, fn()); 5] = [
+const TESTS: [(&str, fn()); 7] = [
     (
         "containers_of_every_kind_leave_nothing",
         containers_of_every_kind_leave_nothing,
@@ -41,6 +41,14 @@ const TESTS: [(&str, fn()); 5] = [
         an_executor_ends_with_its_lifeline,
     ),
     ("a_layer_on_disk_is_bounded", a_layer_on_disk_is_bounded),
+    (
+        "leases_stops_and_signals_end_a_container",
+        leases_stops_and_signals_end_a_container,
+    ),
+    (
+        "a_flood_of_output_is_cut_and_holds_nobody_up",
+        a_flood_of_output_is_cut_and_holds_nobody_up,
+    ),
 ];
 /// How long anything may take before the test calls it hung.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -594,6 +602,113 @@ fn a_layer_on_disk_is_bounded() {
         executor.forget(id);
     }
     scene.holds_nothing();
+    end(executor);
+}
+
+fn leases_stops_and_signals_end_a_container() {
+    let scene = Scene::new();
+    let executor = scene.start();
+    let sleeper = |id: &str| scene.spec(id, "setsid sleep 1000 & exec sleep 1000");
+    let ended = |id: &str| {
+        let ended = executor.ends.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(ended.id, id);
+        executor.forget(id);
+        ended.ending
+    };
+    // Two with a lease; only one is renewed, until it is not.
+    let leased = |id: &str| ContainerSpec {
+        lease_ms: Some(2_000),
+        ..sleeper(id)
+    };
+    executor.order(leased("renewed"));
+    let renew = |lease_ms| Request::Renew {
+        ids: vec!["renewed".to_owned()],
+        lease_ms,
+    };
+    assert_eq!(executor.ask(renew(600_000)), Message::Done {});
+    executor.order(leased("left"));
+    assert_eq!(ended("left"), Ending::LeaseEnded);
+    assert_eq!(executor.list().len(), 1);
+    assert_eq!(executor.ask(renew(1)), Message::Done {});
+    assert_eq!(ended("renewed"), Ending::LeaseEnded);
+
+    executor.order(sleeper("stopped"));
+    assert_eq!(
+        executor.ask(Request::Stop {
+            id: "stopped".to_owned()
+        }),
+        Message::Done {}
+    );
+    assert_eq!(ended("stopped"), Ending::Stopped);
+
+    executor.order(sleeper("signalled"));
+    for signal in [1_000, 0, -9] {
+        let wrong = Request::Signal {
+            id: "signalled".to_owned(),
+            signal,
+        };
+        assert!(matches!(executor.ask(wrong), Message::Refused { .. }));
+    }
+    let usr1 = || Request::Signal {
+        id: "signalled".to_owned(),
+        signal: 10,
+    };
+    until("its program runs", || {
+        (executor.ask(usr1()) == Message::Done {}).then_some(())
+    });
+    assert_eq!(ended("signalled"), Ending::Signaled { signal: 10 });
+    assert!(matches!(executor.ask(usr1()), Message::Refused { .. }));
+    scene.holds_nothing();
+    end(executor);
+}
+
+fn a_flood_of_output_is_cut_and_holds_nobody_up() {
+    let scene = Scene::new();
+    let executor = scene.start();
+    let resident = || {
+        let status = fs::read_to_string(format!("/proc/{}/status", executor.child.id())).unwrap();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .unwrap()
+            .to_owned();
+        line.split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse::<u64>()
+            .unwrap()
+    };
+    let before = resident();
+    let flood = "echo first; yes | dd bs=65536 count=2000; echo last >&2; exit 3";
+    executor.order(scene.spec("flood", flood));
+    executor.order(scene.spec("other", "echo fine"));
+    for _ in 0..2 {
+        let ended = executor.ends.recv_timeout(PATIENCE).unwrap();
+        let log = fs::read(scene.scratch.path().join("logs").join(&ended.id)).unwrap();
+        let text = String::from_utf8(regatta_model::log::to_text(&log)).unwrap();
+        if ended.id == "other" {
+            assert_eq!(
+                (ended.ending, text.as_str()),
+                (Ending::Exited { code: 0 }, "fine\n")
+            );
+            continue;
+        }
+        assert_eq!(ended.ending, Ending::Exited { code: 3 });
+        assert_eq!(
+            ended.output_bytes - ended.output_dropped,
+            4_096,
+            "{ended:?}"
+        );
+        assert!(log.len() < 8_192, "{} bytes of log", log.len());
+        assert!(text.starts_with("first\ny\n"), "{text}");
+        assert!(text.contains("bytes of output dropped here"), "{text}");
+        assert!(text.trim_end().ends_with("last"), "{text}");
+    }
+    assert!(
+        resident() < before + 4_096,
+        "{} kB resident, {before} before",
+        resident()
+    );
     end(executor);
 }
 
