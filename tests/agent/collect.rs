@@ -53,6 +53,9 @@ fn a_file_that_is_exchanged_after_it_was_found_is_not_opened() {
     fs::write(&path, "honest").unwrap();
     let left = collect::find(root.path(), &[], 10, 100).0.remove(0);
     assert!(left.open().is_ok());
+    fs::write(root.path().join("other"), "another file").unwrap();
+    fs::rename(root.path().join("other"), &path).unwrap();
+    assert!(left.open().is_err());
     fs::remove_file(&path).unwrap();
     symlink("/etc/shadow", &path).unwrap();
     assert!(left.open().is_err());

@@ -127,3 +127,32 @@ fn the_digest_is_of_the_contents_and_not_of_times() {
         assert_ne!(one.digest, other.digest);
     });
 }
+
+#[test]
+fn above_the_limit_the_longest_unused_go_and_those_in_use_stay() {
+    let directory = tempfile::tempdir().unwrap();
+    let layers = Layers::bounded(directory.path().to_owned(), 20);
+    let keys = [b"1", b"2", b"3", b"4"].map(|name| Digest::of(name));
+    runtime().block_on(async {
+        let mut held = Vec::new();
+        for (age, key) in keys.into_iter().enumerate() {
+            let layer = fill(absent(&layers, key).await, "ten bytes.");
+            let meta = fs::File::options()
+                .append(true)
+                .open(layer.directory.join("meta.json"));
+            let used =
+                std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(age as u64);
+            meta.unwrap().set_modified(used).unwrap();
+            held.push(layer);
+        }
+        // The first, the oldest, stays in use.
+        held.truncate(1);
+        layers.clean().unwrap();
+        let there = keys.map(|key| directory.path().join(key.hex()).exists());
+        assert_eq!(
+            there,
+            [true, false, false, true],
+            "20 bytes at most, the oldest unused first"
+        );
+    });
+}

@@ -167,3 +167,20 @@ proptest! {
         prop_assert_eq!(outbox.len() as u64, survive + 1);
     }
 }
+
+#[test]
+fn a_record_with_a_flipped_bit_is_not_believed() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut outbox = Outbox::open(directory.path()).unwrap();
+    outbox.put(vec![outcome(1, 0), outcome(2, 100)]).unwrap();
+    drop(outbox);
+    let path = segments(directory.path()).pop().unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    let at = bytes
+        .windows(9)
+        .position(|window| window == b"xxxxxxxxx")
+        .unwrap();
+    bytes[at] = b'y';
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(cells(&Outbox::open(directory.path()).unwrap()), [1]);
+}

@@ -131,7 +131,8 @@ fn gather(record: Record, ended: Ended, places: &Places) -> (EndedAttempt, Packe
         artifacts: Vec::new(),
     };
     bound(&mut outcome);
-    outcome.detail = [join(details), lines].join("\n").trim().to_owned();
+    let detail = [join(details), lines].join("\n");
+    detail.trim().clone_into(&mut outcome.detail);
     (outcome, packed, left)
 }
 

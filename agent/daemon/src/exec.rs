@@ -87,6 +87,8 @@ pub fn run(
     output: &mut dyn FnMut(Stream, &[u8]) -> io::Result<()>,
     signals: &Receiver<i32>,
 ) -> Result<Ended, Error> {
+    // Its layers stay while it runs, whatever is pruned.
+    let _hold = store.hold(&options.image)?;
     let mut layers = store.unpack(&options.image)?;
     layers.extend(options.layers);
     let defaults = Defaults::read(store, &options.image)?;

@@ -33,7 +33,7 @@ const LINKS_MOST: usize = 40;
 const REPOSITORY: &str = "regatta/files";
 
 /// Version of how such a layer is made.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What a `files` layer is made from.
 #[derive(Serialize)]

@@ -24,6 +24,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 #[derive(Clone, Debug)]
 pub struct Layers {
     directory: PathBuf,
+    bytes_most: u64,
 }
 
 /// A layer in use; it is not removed while this lives.
@@ -66,7 +67,15 @@ struct Meta {
 impl Layers {
     /// The layers in `directory`, which exists.
     pub fn new(directory: PathBuf) -> Self {
-        Self { directory }
+        Self::bounded(directory, CACHE_BYTES_MOST)
+    }
+
+    /// The same with another limit than [`CACHE_BYTES_MOST`].
+    pub fn bounded(directory: PathBuf, bytes_most: u64) -> Self {
+        Self {
+            directory,
+            bytes_most,
+        }
     }
 
     /// The layer of `key`, or the right to make it; waits while another process makes it.
@@ -144,7 +153,7 @@ impl Layers {
         }
     }
 
-    /// Removes what a crash left, and the longest unused layers above [`CACHE_BYTES_MOST`].
+    /// Removes what a crash left, and the longest unused layers above the limit.
     pub fn clean(&self) -> io::Result<()> {
         let mut layers = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
@@ -165,7 +174,7 @@ impl Layers {
         layers.sort();
         let mut total: u64 = layers.iter().map(|(_, bytes, _)| *bytes).sum();
         for (_, bytes, path) in layers {
-            if total <= CACHE_BYTES_MOST {
+            if total <= self.bytes_most {
                 break;
             }
             let hex = path

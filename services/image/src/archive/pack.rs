@@ -91,12 +91,15 @@ pub fn is_one_file(archive: impl Read) -> Result<bool> {
     // Raw: extension headers count as entries of their own here, and are not read.
     let mut entries = archive.entries().map_err(failed)?.raw(true);
     let first = entries.next().transpose().map_err(failed)?;
-    let is_file = first.is_some_and(|entry| entry.header().entry_type().is_file());
+    // A directory's content has no `./`: one that holds a single file is no file.
+    let is_file = first.is_some_and(|entry| {
+        entry.header().entry_type().is_file() && entry.path_bytes().starts_with(b"./")
+    });
     Ok(is_file && entries.next().transpose().map_err(failed)?.is_none())
 }
 
-/// Packs a file or directory with the default options: a file under its own name, a directory's content
-/// without the directory.
+/// Packs a file or directory with the default options: a file as `./NAME`, by which [`is_one_file`] knows it,
+/// a directory's content without the directory.
 pub fn pack(path: &Path, out: impl Write) -> Result<Packed> {
     let meta = std::fs::metadata(path).map_err(|e| Error::at("find", path, e))?;
     if meta.is_dir() {
@@ -106,7 +109,7 @@ pub fn pack(path: &Path, out: impl Write) -> Result<Packed> {
     let name = path
         .file_name()
         .ok_or_else(|| Error::Refused(format!("{} has no name", path.display())))?;
-    packer.file(path, Path::new(name), &meta)?;
+    packer.file(path, &Path::new(".").join(name), &meta)?;
     packer.finish()
 }
 
