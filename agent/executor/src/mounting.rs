@@ -83,7 +83,15 @@ pub(crate) fn source_tree(
         Source::Tree(slot) => Tree::Slot(*slot),
         Source::Path(path) => Tree::Own(mount::clone_tree(AT_FDCWD, &text(path)?)?),
     };
-    mount::set_attributes(tree.get(table)?, bits, table.optional(users)?)?;
+    let mapped = mount::set_attributes(tree.get(table)?, bits, table.optional(users)?);
+    match mapped {
+        // Before Linux 6.3 no mount of a tmpfs maps owners. Everybody may use the zygote's devices: whose they
+        // are does not matter.
+        Err(Errno::EINVAL) if users.is_some() && matches!(source, Source::Path(_)) => {
+            mount::set_attributes(tree.get(table)?, bits, None)?;
+        }
+        other => other?,
+    }
     Ok(tree)
 }
 

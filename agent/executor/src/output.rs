@@ -4,6 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use regatta_model::log::{self, Stream};
@@ -54,7 +55,13 @@ impl Output {
     /// Makes the log; it keeps `most` bytes. `directory` is made when output exceeds half of that.
     pub(crate) fn create(path: &Path, most: u64, directory: PathBuf) -> io::Result<Self> {
         Ok(Self {
-            log: File::create(path)?,
+            // Made anew where it is missing; never through a link that somebody put there.
+            log: File::options()
+                .create(true)
+                .truncate(true)
+                .write(true)
+                .custom_flags(nix::libc::O_NOFOLLOW)
+                .open(path)?,
             head_left: most / 2,
             tail_most: most - most / 2,
             tail: None,

@@ -84,6 +84,8 @@ pub struct Layout {
     pub layers: Vec<Slot>,
     /// The mount that holds its writable layer and overlay's working directory.
     pub writable: Slot,
+    /// Whether its owners are mapped; else they are host ids.
+    pub writable_mapped: bool,
     /// Their names in it.
     pub upper: String,
     /// See `upper`.
@@ -183,7 +185,11 @@ fn root_steps(layout: &Layout, root: Slot, steps: &mut Vec<Step>) {
     for (number, layer) in layout.layers.iter().enumerate() {
         steps.push(attach(*layer, format!("/l/{number}")));
     }
-    steps.push(attach(layout.writable, "/u".to_owned()));
+    steps.push(Step::AttachTree {
+        tree: layout.writable,
+        users: namespace.filter(|_| layout.writable_mapped),
+        at: "/u".to_owned(),
+    });
     if let Some(extra) = layout.extra {
         steps.push(attach(extra, "/e".to_owned()));
     }
@@ -429,6 +435,7 @@ mod tests {
             tasks: vec![Slot(4)],
             cgroup_tree: false,
             layers: vec![Slot(5), Slot(6), Slot(7)],
+            writable_mapped: false,
             writable: Slot(8),
             upper: "upper".to_owned(),
             work: "work".to_owned(),
@@ -466,7 +473,7 @@ make a cgroup namespace
 attach tree #5 at the zygote's /l/0 with owners mapped by #3
 attach tree #6 at the zygote's /l/1 with owners mapped by #3
 attach tree #7 at the zygote's /l/2 with owners mapped by #3
-attach tree #8 at the zygote's /u with owners mapped by #3
+attach tree #8 at the zygote's /u
 make files as host ids 5000000:5000000
 mount overlay at the zygote's /r from /l with lowerdir=0:1:2,upperdir=/u/upper,workdir=/u/work,redirect_dir=off,index=off,metacopy=off,volatile
 open the root at /r as #10

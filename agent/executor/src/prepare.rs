@@ -154,7 +154,7 @@ fn build(
     let top = spec.layers.last().map_or(0o755, |top| {
         fs::metadata(top).map_or(0o755, |top| top.permissions().mode() & 0o7777)
     });
-    let made = writable::make(host, number, spec, top, &mut sent)?;
+    let made = writable::make(host, number, spec, top, first, &mut sent)?;
     let names = surroundings::names(spec);
     let etc = made.etc.as_str();
     let files = [
@@ -165,6 +165,10 @@ fn build(
     let mut own = Vec::with_capacity(files.len());
     for (name, bytes) in files {
         writable::write_at(&made.files, name, &bytes)
+            .and_then(|()| {
+                let owner = if made.mapped { 0 } else { first };
+                writable::own(&made.files, name, owner)
+            })
             .map_err(|errno| call("write /etc/hosts", errno))?;
         own.push(Placed {
             source: Source::Path(format!("{etc}/{name}")),
@@ -184,6 +188,7 @@ fn build(
         cgroup_tree: group.is_some(),
         layers,
         writable: made.tree,
+        writable_mapped: made.mapped,
         upper: made.upper,
         work: made.work,
         volatile: !matches!(spec.writable, Writable::Keep { .. }),

@@ -12,8 +12,9 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::{Gid, Uid, fchownat};
 use regatta_model::container::{ContainerSpec, Writable};
 
 use crate::host::Host;
@@ -50,6 +51,8 @@ pub(crate) struct Made {
     pub tree: Slot,
     pub upper: String,
     pub work: String,
+    /// Whether owners in that mount are mapped; else they are host ids.
+    pub mapped: bool,
     /// A second mount, where the first must hold nothing else.
     pub extra: Option<Slot>,
     /// Where the container's first process finds the three files that name things, and the directory for them.
@@ -62,10 +65,11 @@ pub(crate) fn make(
     number: u64,
     spec: &ContainerSpec,
     mode: u32,
+    first: u32,
     sent: &mut Sent,
 ) -> Result<Made, String> {
     match &spec.writable {
-        Writable::Memory => in_memory(spec.limits.disk_bytes, mode, sent),
+        Writable::Memory => in_memory(spec.limits.disk_bytes, mode, first, sent),
         Writable::Disk => {
             let room = host.make_room(number)?;
             let upper = room.join("upper");
@@ -82,6 +86,7 @@ pub(crate) fn make(
                 tree: sent.add(tree(&room)?),
                 upper: "upper".to_owned(),
                 work: "work".to_owned(),
+                mapped: true,
                 extra: None,
                 etc: "/u/etc".to_owned(),
                 files: open(&room.join("etc"))?,
@@ -91,7 +96,8 @@ pub(crate) fn make(
     }
 }
 
-fn in_memory(disk: Option<u64>, mode: u32, sent: &mut Sent) -> Result<Made, String> {
+/// Its owners are host ids: before Linux 6.3 no mount of a tmpfs can map them.
+fn in_memory(disk: Option<u64>, mode: u32, first: u32, sent: &mut Sent) -> Result<Made, String> {
     let failed = |errno| call("make a writable layer in memory", errno);
     let size = disk.map(|most| most.saturating_add(OWN_BYTES).to_string());
     let files = disk.map(|most| {
@@ -121,6 +127,7 @@ fn in_memory(disk: Option<u64>, mode: u32, sent: &mut Sent) -> Result<Made, Stri
     let tmpfs = mount::new_file_system(c"tmpfs", &options, 0).map_err(failed)?;
     for (name, mode) in [("upper", mode), ("work", 0o700), ("etc", 0o755)] {
         mkdirat(&tmpfs, name, Mode::from_bits_truncate(mode)).map_err(failed)?;
+        own(&tmpfs, name, first).map_err(failed)?;
     }
     let directory = |name: &str| {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
@@ -137,6 +144,7 @@ fn in_memory(disk: Option<u64>, mode: u32, sent: &mut Sent) -> Result<Made, Stri
         tree: sent.add(tmpfs),
         upper: "upper".to_owned(),
         work: "work".to_owned(),
+        mapped: false,
         extra: None,
         etc: "/u/etc".to_owned(),
         files,
@@ -214,6 +222,7 @@ fn keep(
         tree: sent.add(tree(above)?),
         upper: name(directory)?,
         work: name(&work)?,
+        mapped: true,
         extra: Some(sent.add(tree(&etc)?)),
         etc: "/e".to_owned(),
         files: open(&etc)?,
@@ -255,6 +264,18 @@ fn make_directory(path: &Path, mode: u32) -> Result<(), String> {
             fs::set_permissions(path, fs::Permissions::from_mode(mode))
         })
         .map_err(|error| format!("cannot make {}: {error}", path.display()))
+}
+
+/// Gives something to a host id.
+pub(crate) fn own(directory: &OwnedFd, name: &str, id: u32) -> Result<(), Errno> {
+    let owner = (Some(Uid::from_raw(id)), Some(Gid::from_raw(id)));
+    fchownat(
+        directory,
+        name,
+        owner.0,
+        owner.1,
+        AtFlags::AT_SYMLINK_NOFOLLOW,
+    )
 }
 
 pub(crate) fn write_at(directory: &OwnedFd, name: &str, bytes: &[u8]) -> Result<(), Errno> {
