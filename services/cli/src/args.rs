@@ -21,7 +21,7 @@ pub(crate) use self::image::{ArchiveFormat, BuildArgs, ImageArgs, ImageCommand};
     disable_help_subcommand = true
 )]
 #[command(
-    after_help = "Start with: regatta check FILE, then: regatta run FILE. Every command explains itself with --help."
+    after_long_help = "Start with: regatta check FILE, then: regatta run FILE. Every command explains itself with --help."
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -33,22 +33,26 @@ pub(crate) struct Args {
 /// What every command takes.
 #[derive(ClapArgs, Debug, Clone)]
 pub(crate) struct Global {
-    /// Where images, runs and volumes of this machine live
+    /// This machine's data
+    ///
+    /// Images, runs, volumes, and what runs of a fleet leave here.
     #[arg(
         long,
         global = true,
         value_name = "DIR",
         env = "REGATTA_DATA",
+        hide_env_values = true,
         default_value = "/var/lib/regatta",
         help_heading = "Everywhere"
     )]
     pub(crate) data: PathBuf,
-    /// The server to ask; without it, this machine's own data directory is used
+    /// The server to ask; without it, this machine alone
     #[arg(
         long,
         global = true,
         value_name = "URL",
         env = "REGATTA_SERVER",
+        hide_env_values = true,
         help_heading = "Everywhere"
     )]
     pub(crate) server: Option<String>,
@@ -61,7 +65,9 @@ pub(crate) struct Global {
     /// Say more on standard error; twice: everything
     #[arg(long, short, global = true, action = clap::ArgAction::Count, help_heading = "Everywhere")]
     pub(crate) verbose: u8,
-    /// Colours; auto looks at the terminal and at NO_COLOR
+    /// Colours
+    ///
+    /// `auto` looks at the terminal and at `NO_COLOR`.
     #[arg(
         long,
         global = true,
@@ -114,7 +120,7 @@ pub(crate) enum Command {
     Artifacts(ArtifactsArgs),
     /// Find the first bad value of an ordered axis
     Bisect(BisectArgs),
-    /// Run one cell of a run again, here
+    /// Run one cell of a run again, as a run of its own
     Repro(ReproArgs),
     /// List hosts
     Hosts,
@@ -238,6 +244,7 @@ pub(crate) enum Format {
 pub(crate) struct ReportArgs {
     /// The run, as `regatta runs` lists it; `last` is the newest
     pub(crate) run: String,
+    /// What to write it as
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: Format,
     /// Write it there instead of standard output
@@ -274,7 +281,7 @@ pub(crate) struct ArtifactsArgs {
 pub(crate) struct BisectArgs {
     /// The matrix, YAML or JSON
     pub(crate) file: PathBuf,
-    /// The ordered axis
+    /// The ordered axis to look along
     #[arg(long)]
     pub(crate) axis: String,
     /// Judge by this case alone

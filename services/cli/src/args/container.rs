@@ -6,39 +6,40 @@ use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 pub(crate) struct ExecArgs {
     /// name:tag in this machine's store, or registry/name[:tag] to pull
     pub(crate) image: String,
-    /// A variable; without =V it is taken from here
+    /// A variable; without =V its value here is taken
     #[arg(long, short, value_name = "K=V")]
     pub(crate) env: Vec<String>,
-    /// A named volume, or an absolute directory of this host
+    /// A named volume, or an absolute directory of this host; MODE is rw or ro
     #[arg(long, value_name = "NAME:PATH[:MODE]")]
     pub(crate) volume: Vec<String>,
+    /// Its own empty one, or this host's
     #[arg(long, value_name = "NETWORK", default_value = "none")]
     pub(crate) network: NetworkChoice,
-    /// name or uid[:gid]; default: the image's
+    /// Who runs it: name or uid[:gid]; default: the image's
     #[arg(long, short, value_name = "U")]
     pub(crate) user: Option<String>,
-    /// Default: the image's
+    /// Working directory; default: the image's
     #[arg(long, short, value_name = "DIR")]
     pub(crate) workdir: Option<String>,
-    /// Like 512MiB
+    /// Memory at most, like 512MiB
     #[arg(long, short, value_name = "M")]
     pub(crate) memory: Option<String>,
-    /// Like 1.5
+    /// Processors at most, like 1.5
     #[arg(long, value_name = "N")]
     pub(crate) cpus: Option<String>,
-    /// At once
+    /// Processes and threads at once at most
     #[arg(long, value_name = "N")]
     pub(crate) processes: Option<u64>,
-    /// What it may write to its root, like 1GiB
+    /// Bytes that it may write to its root, like 1GiB
     #[arg(long, value_name = "D")]
     pub(crate) disk: Option<String>,
-    /// Open at once in each process
+    /// Files open at once in each process
     #[arg(long, value_name = "N")]
     pub(crate) files: Option<u64>,
     /// What is kept of its output, like 16MiB
     #[arg(long, value_name = "O")]
     pub(crate) output: Option<String>,
-    /// Like 10m
+    /// Ends it after so long, like 10m (exit status 124)
     #[arg(long, value_name = "T")]
     pub(crate) timeout: Option<String>,
     /// Keep what it changed as an image of this name

@@ -15,11 +15,20 @@ pub(crate) enum ImageCommand {
     /// List the images of this machine
     Ls,
     /// Tell all about an image
-    Inspect { name: String },
+    Inspect {
+        /// name:tag, or sha256:...
+        name: String,
+    },
     /// Give an image another name
-    Tag { name: String, new: String },
-    /// Remove names; prune removes what no name refers to
+    Tag {
+        /// name:tag, or sha256:...
+        name: String,
+        /// The further name
+        new: String,
+    },
+    /// Remove names, and what only they needed
     Rm {
+        /// Names to remove
         #[arg(required = true)]
         names: Vec<String>,
     },
@@ -44,15 +53,26 @@ pub(crate) enum ImageCommand {
         plain_http: bool,
     },
     /// Make an image of a root filesystem's tar (plain, gzip, zstd, xz)
-    Import { file: PathBuf, name: String },
+    Import {
+        /// The tar; - reads standard input
+        file: PathBuf,
+        /// The image's name
+        name: String,
+    },
     /// Take images from an archive (docker save, or OCI)
-    Load { file: PathBuf },
+    Load {
+        /// The archive; - reads standard input
+        file: PathBuf,
+    },
     /// Write images to an archive
     Save {
+        /// Images to write
         #[arg(required = true)]
         names: Vec<String>,
+        /// The archive to write
         #[arg(long, short, value_name = "FILE")]
         output: PathBuf,
+        /// OCI's layout, or what docker load takes
         #[arg(long, value_name = "FORMAT", default_value = "oci")]
         format: ArchiveFormat,
     },
@@ -60,8 +80,11 @@ pub(crate) enum ImageCommand {
     Build(BuildArgs),
     /// Make an image of the layer that a cell kept (`keep: on-failure`)
     Commit {
+        /// The run's id, as `regatta runs` lists it
         run: String,
+        /// The cell's number, as reports show it
         cell: u64,
+        /// The image's name
         name: String,
     },
 }
@@ -83,10 +106,10 @@ pub(crate) struct BuildArgs {
     /// A value for an ARG
     #[arg(long, value_name = "K=V")]
     pub(crate) build_arg: Vec<String>,
-    /// Only this stage
+    /// End with this stage
     #[arg(long, value_name = "STAGE")]
     pub(crate) target: Option<String>,
-    /// Run every step
+    /// Carry out every step again
     #[arg(long)]
     pub(crate) no_cache: bool,
     /// What COPY copies from
