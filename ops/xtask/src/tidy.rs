@@ -16,8 +16,25 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("regatta-executor", &["regatta-model"]),
     ("regatta-image", &["regatta-model"]),
     ("regatta-store", &["regatta-model"]),
-    ("regatta-server", &["regatta-image", "regatta-model", "regatta-scheduler", "regatta-store", "regatta-verdict"]),
-    ("regatta-daemon", &["regatta-executor", "regatta-image", "regatta-model", "regatta-verdict"]),
+    (
+        "regatta-server",
+        &[
+            "regatta-image",
+            "regatta-model",
+            "regatta-scheduler",
+            "regatta-store",
+            "regatta-verdict",
+        ],
+    ),
+    (
+        "regatta-daemon",
+        &[
+            "regatta-executor",
+            "regatta-image",
+            "regatta-model",
+            "regatta-verdict",
+        ],
+    ),
     (
         "regatta-cli",
         &[
@@ -46,7 +63,10 @@ const HOMES: &[(&str, &[&str])] = &[
     ("indicatif", &["regatta-cli"]),
     ("anstream", &["regatta-cli"]),
     ("anyhow", &["regatta-cli"]),
-    ("reqwest", &["regatta-cli", "regatta-daemon", "regatta-image"]),
+    (
+        "reqwest",
+        &["regatta-cli", "regatta-daemon", "regatta-image"],
+    ),
     ("quick-xml", &["regatta-verdict"]),
     ("tar", &["regatta-image"]),
     ("flate2", &["regatta-image"]),
@@ -62,11 +82,15 @@ const AROUND: &[&str] = &["regatta-tests", "xtask"];
 const LINES_MOST: usize = 400;
 
 pub fn tidy() -> Result<Vec<String>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).context("no workspace above xtask")?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .context("no workspace above xtask")?;
     let mut faults = Vec::new();
     arrows(root, &mut faults)?;
     for file in tracked(root, &["*.rs"])? {
-        let text = std::fs::read_to_string(root.join(&file)).with_context(|| file.display().to_string())?;
+        let text = std::fs::read_to_string(root.join(&file))
+            .with_context(|| file.display().to_string())?;
         source(&file, &text, &mut faults);
     }
     migrations(root, &mut faults)?;
@@ -76,13 +100,23 @@ pub fn tidy() -> Result<Vec<String>> {
 /// Files that git knows or would add: what a commit can hold.
 fn tracked(root: &Path, patterns: &[&str]) -> Result<Vec<PathBuf>> {
     let output = Command::new("git")
-        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard", "--"])
+        .args([
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+            "--",
+        ])
         .args(patterns)
         .current_dir(root)
         .output()
         .context("git ls-files")?;
     let names = String::from_utf8(output.stdout)?;
-    let files = names.split('\0').filter(|name| !name.is_empty()).map(PathBuf::from);
+    let files = names
+        .split('\0')
+        .filter(|name| !name.is_empty())
+        .map(PathBuf::from);
     Ok(files.filter(|file| root.join(file).exists()).collect())
 }
 
@@ -92,7 +126,8 @@ fn arrows(root: &Path, faults: &mut Vec<String>) -> Result<()> {
         .current_dir(root)
         .output()
         .context("cargo metadata")?;
-    let metadata: Value = serde_json::from_slice(&output.stdout).context("what cargo metadata says")?;
+    let metadata: Value =
+        serde_json::from_slice(&output.stdout).context("what cargo metadata says")?;
     let allowed: BTreeMap<&str, &[&str]> = ARROWS.iter().copied().collect();
     let homes: BTreeMap<&str, &[&str]> = HOMES.iter().copied().collect();
     for package in metadata["packages"].as_array().into_iter().flatten() {
@@ -101,7 +136,9 @@ fn arrows(root: &Path, faults: &mut Vec<String>) -> Result<()> {
             continue;
         }
         let Some(may) = allowed.get(name) else {
-            faults.push(format!("{name}: a crate without arrows: add it to ARROWS in ops/xtask/src/tidy.rs"));
+            faults.push(format!(
+                "{name}: a crate without arrows: add it to ARROWS in ops/xtask/src/tidy.rs"
+            ));
             continue;
         };
         for dependency in package["dependencies"].as_array().into_iter().flatten() {
@@ -115,7 +152,10 @@ fn arrows(root: &Path, faults: &mut Vec<String>) -> Result<()> {
             if let Some(home) = homes.get(used)
                 && !home.contains(&name)
             {
-                faults.push(format!("{name} uses {used}, whose home is {}: ask that crate instead", home.join(", ")));
+                faults.push(format!(
+                    "{name} uses {used}, whose home is {}: ask that crate instead",
+                    home.join(", ")
+                ));
             }
         }
     }
@@ -139,13 +179,22 @@ fn source(file: &Path, text: &str, faults: &mut Vec<String>) {
     for (number, line) in text.lines().enumerate() {
         let code = line.trim_start();
         if code.starts_with("#[allow(") || code.starts_with("#![allow(") {
-            faults.push(format!("{place}:{}: `allow` hides what it was for: use `expect` with a reason", number + 1));
+            faults.push(format!(
+                "{place}:{}: `allow` hides what it was for: use `expect` with a reason",
+                number + 1
+            ));
         }
     }
     if product && file.components().all(|part| part.as_os_str() != "tests") {
-        let lines = text.find("\n#[cfg(test)]").map_or(text, |end| &text[..end]).lines().count();
+        let lines = text
+            .find("\n#[cfg(test)]")
+            .map_or(text, |end| &text[..end])
+            .lines()
+            .count();
         if lines > LINES_MOST {
-            faults.push(format!("{place}: {lines} lines without tests, above {LINES_MOST}: it is two files"));
+            faults.push(format!(
+                "{place}: {lines} lines without tests, above {LINES_MOST}: it is two files"
+            ));
         }
     }
 }
@@ -154,9 +203,12 @@ fn migrations(root: &Path, faults: &mut Vec<String>) -> Result<()> {
     let mut names = Vec::new();
     for database in ["sqlite", "postgres"] {
         let directory = root.join("migrations").join(database);
-        let entries = std::fs::read_dir(&directory).with_context(|| directory.display().to_string())?;
-        let mut files: Vec<String> =
-            entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        let entries =
+            std::fs::read_dir(&directory).with_context(|| directory.display().to_string())?;
+        let mut files: Vec<String> = entries
+            .flatten()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect();
         files.sort();
         names.push(files);
     }
@@ -196,6 +248,9 @@ mod tests {
 
     #[test]
     fn allow_is_refused() {
-        assert_eq!(faults("tests/a/main.rs", "//! A.\n    #[allow(dead_code)]\n").len(), 1);
+        assert_eq!(
+            faults("tests/a/main.rs", "//! A.\n    #[allow(dead_code)]\n").len(),
+            1
+        );
     }
 }

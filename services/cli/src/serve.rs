@@ -62,10 +62,22 @@ pub(crate) async fn server(context: &Context, options: ServerArgs) -> Result<Exi
     let url = format!("http://{}", server.address());
     std::fs::write(address_file(data), &url)?;
     context.say(format!("listening on {url}"));
-    until_told_to_end().await?;
+    let by_itself = tokio::select! {
+        told = until_told_to_end() => {
+            told?;
+            false
+        }
+        () = server.ended() => true,
+    };
     drop(std::fs::remove_file(address_file(data)));
     server.shutdown().await;
     drop(lock);
+    if by_itself {
+        // Its last words are in its log; whoever watches over it starts it again.
+        return Err(Failure::platform(
+            "the server ended by itself: what it was told contradicts what is recorded",
+        ));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
