@@ -10,6 +10,9 @@ use crate::run::RunIndex;
 /// A host's place in the scheduler's list.
 pub(crate) type HostIndex = usize;
 
+/// Most attempts that a host holds for each of its slots: an agent whose attempts are short fetches some ahead.
+const HELD_A_SLOT_MOST: u32 = 17;
+
 /// An attempt within the scheduler: small, and copied freely.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Key {
@@ -86,7 +89,12 @@ impl Host {
         let taking = count(self.held.values().filter(|hold| !hold.ended).count());
         self.room = free
             .saturating_sub(unseen)
-            .min(self.slots.saturating_sub(taking));
+            .min(self.most().saturating_sub(taking));
+    }
+
+    /// How many attempts it may hold, whatever it says.
+    fn most(&self) -> u32 {
+        self.slots.saturating_mul(HELD_A_SLOT_MOST)
     }
 
     /// Drops an attempt, and counts its place as free where it took one.
@@ -94,7 +102,7 @@ impl Host {
         if let Some(hold) = self.held.remove(&key)
             && !hold.ended
         {
-            self.room = self.room.saturating_add(1).min(self.slots);
+            self.room = self.room.saturating_add(1).min(self.most());
         }
     }
 }

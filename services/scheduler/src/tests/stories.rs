@@ -84,6 +84,18 @@ fn a_host_holds_no_more_than_it_has_places_even_where_it_has_not_seen_its_orders
 }
 
 #[test]
+fn a_host_whose_attempts_are_short_may_fetch_some_ahead_but_not_all() {
+    let mut course = Course::new();
+    course.submit("r", work(100));
+    let ahead = |free| HostState {
+        free,
+        ..state(2, &[])
+    };
+    assert_eq!(course.sync("a", ahead(7)).len(), 7);
+    assert_eq!(course.sync("b", ahead(u32::MAX)).len(), 34);
+}
+
+#[test]
 fn a_silent_host_is_suspect_then_lost_and_its_late_outcome_does_not_count() {
     let mut course = Course::new();
     course.submit("r", work(1));
