@@ -1,7 +1,12 @@
 //! `exec` and `image`: a container by hand, and a mould made from it.
 
 use regatta_tests::busybox;
+use std::time::Duration;
+
 use regatta_tests::command::Data;
+use regatta_tests::leaks::Left;
+use regatta_tests::process::Process;
+use regatta_tests::wait_until;
 
 fn ready() -> Data {
     regatta_tests::need_root();
@@ -139,4 +144,48 @@ fn a_committed_container_is_a_mould() {
         .run(["exec", "updated", "--", "sh", "-c", "cat /made; ls /etc"])
         .expect(0);
     assert_eq!(done.out, "new\nhostname\nhosts\npasswd\nresolv.conf\n");
+}
+
+#[test]
+fn a_command_that_ends_leaves_the_containers_of_others_alone() {
+    let data = ready();
+    let wait = "touch /sign/begun; until test -e /sign/go; do sleep 0.1; done; echo done";
+    // The first one starts the executor, and ends while the second one still runs.
+    let mut first = data.command([
+        "exec",
+        "busybox",
+        "--volume",
+        "one:/sign",
+        "--",
+        "sh",
+        "-c",
+        wait,
+    ]);
+    let mut first = Process::start(&mut first, &data.path().join("first.log"));
+    let volumes = data.path().join("volumes");
+    let begun = |name: &str| volumes.join(name).join("begun").exists();
+    wait_until("the first runs", Duration::from_secs(60), || begun("one"));
+    let mut second = data.command([
+        "exec",
+        "busybox",
+        "--volume",
+        "two:/sign",
+        "--",
+        "sh",
+        "-c",
+        wait,
+    ]);
+    let log = data.path().join("second.log");
+    let mut second = Process::start(&mut second, &log);
+    wait_until("the second runs", Duration::from_secs(60), || begun("two"));
+    std::fs::write(volumes.join("one/go"), "").unwrap();
+    first.wait();
+    std::fs::write(volumes.join("two/go"), "").unwrap();
+    second.wait();
+    assert_eq!(std::fs::read_to_string(log).unwrap(), "done\n");
+    wait_until(
+        "the executor ends with the last",
+        Duration::from_secs(30),
+        || Left::of(data.path(), &[]).is_empty(),
+    );
 }

@@ -221,9 +221,16 @@ impl Host {
                 words.contains(&b"executor".as_slice()) && words.contains(&socket.as_bytes())
             })
             .collect();
-        // Its zygotes were forked from it and carry its words: it is the first.
+        // Its zygotes were forked from it and carry its words: it is the one whose parent does not.
         pids.sort_unstable();
-        pids.first().copied()
+        let parent = |pid: &u32| -> Option<u32> {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+        };
+        let first = pids
+            .iter()
+            .find(|pid| parent(pid).is_some_and(|parent| !pids.contains(&parent)));
+        first.copied()
     }
 
     /// `kill -9` of the executor; the agent goes on.

@@ -69,14 +69,36 @@ impl Drop for Closing {
     }
 }
 
-/// An executor that this process started and that ends with it.
-struct Bound(Child);
+/// An executor that this process started, and that ends with it unless others use it.
+struct Bound {
+    child: Child,
+    /// Whether others used it at the end: then it is left to them.
+    shared: bool,
+}
 
 impl Drop for Bound {
     fn drop(&mut self) {
-        drop(self.0.stdin.take());
+        drop(self.child.stdin.take());
         let until = Instant::now() + END;
-        while matches!(self.0.try_wait(), Ok(None)) && Instant::now() < until {
+        while !self.shared && matches!(self.child.try_wait(), Ok(None)) && Instant::now() < until {
+            std::thread::sleep(PAUSE);
+        }
+    }
+}
+
+/// How long the other connections of an ending process may take to close.
+const OTHERS: Duration = Duration::from_millis(500);
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let Some(bound) = &mut self.bound else { return };
+        let until = Instant::now() + OTHERS;
+        loop {
+            let said = self.client.request(Request::Hello);
+            bound.shared = matches!(said, Ok(Message::Hello { clients, .. }) if clients > 1);
+            if !bound.shared || Instant::now() > until {
+                return;
+            }
             std::thread::sleep(PAUSE);
         }
     }
@@ -130,7 +152,12 @@ impl Link {
     /// This process started it.
     pub(crate) fn keep(&mut self, mut child: Child, life: Life) {
         match life {
-            Life::Bound => self.bound = Some(Bound(child)),
+            Life::Bound => {
+                self.bound = Some(Bound {
+                    child: child,
+                    shared: false,
+                })
+            }
             Life::Own => {
                 // Somebody has to take its exit status, or it stays as a zombie when it ends.
                 let wait = move || drop(child.wait());

@@ -91,6 +91,7 @@ impl Client {
                 incarnation,
                 pid,
                 features,
+                ..
             } => {
                 inner.about = About {
                     version,

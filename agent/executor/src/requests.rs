@@ -104,6 +104,7 @@ impl Server {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             incarnation: self.incarnation,
             pid: std::process::id(),
+            clients: u64::try_from(self.connections.len()).unwrap_or(u64::MAX),
             features: vec![
                 format!("kernel: {major}.{minor}"),
                 users.to_owned(),

@@ -42,7 +42,7 @@ pub struct Options {
     pub socket: PathBuf,
     /// Its own directory, `executor` in the data directory.
     pub state: PathBuf,
-    /// Whether it ends, and all containers with it, when its standard input does.
+    /// Whether it ends, and all containers with it, once its standard input has ended and nobody is connected any more.
     pub parent_lifeline: bool,
 }
 
@@ -98,6 +98,7 @@ pub fn serve(options: &Options) -> Result<(), Error> {
         trash,
         gauge: Gauge::default(),
         shutdown: None,
+        orphaned: false,
         buffer: Vec::new(),
     };
     watch_all(&server, options.parent_lifeline)

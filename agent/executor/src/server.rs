@@ -57,6 +57,8 @@ pub(crate) struct Server {
     pub(crate) gauge: Gauge,
     /// Who asked for the end, once it was asked for.
     pub(crate) shutdown: Option<Vec<(u64, u64)>>,
+    /// Whether the process that started it is gone, where it is to end with it.
+    pub(crate) orphaned: bool,
     pub(crate) buffer: Vec<u8>,
 }
 
@@ -77,6 +79,10 @@ impl Server {
             }
             self.on_time();
             self.send_orders();
+            // Others may use what one process started; what that one left alone ends with its lease.
+            if self.orphaned && self.shutdown.is_none() && self.connections.is_empty() {
+                self.end_all(None);
+            }
             if self.shutdown.is_some() && self.containers.is_empty() && self.lingering.is_empty() {
                 self.say_done();
                 return Ok(());
@@ -125,7 +131,11 @@ impl Server {
     fn on_event(&mut self, token: Token) {
         match token {
             Token::Listener => self.accept(),
-            Token::Lifeline => self.end_all(None),
+            Token::Lifeline => {
+                // At its end for ever, and so not looked at again.
+                let _gone = self.epoll.delete(std::io::stdin());
+                self.orphaned = true;
+            }
             Token::Signals => {
                 while let Ok(Some(_)) = self.signals.read_signal() {
                     self.end_all(None);

@@ -87,7 +87,7 @@ pub(crate) async fn bench(context: &Context, options: BenchArgs) -> Result<ExitC
         tell_parts(&starts);
     }
     if context.global.json {
-        crate::runs::print_json(&measured)?;
+        crate::output::print_json(&measured)?;
     } else {
         let Measured {
             count,

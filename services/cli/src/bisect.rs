@@ -11,9 +11,9 @@ use serde::Serialize;
 use crate::args::BisectArgs;
 use crate::client::Client;
 use crate::context::{Context, Failure};
-use crate::local::{self, Need};
+use crate::local::{self, Need, processors};
 use crate::pin::{self, Source};
-use crate::run::{hand_in, processors};
+use crate::run::hand_in;
 use crate::watch::{self, Watched};
 
 /// What a bisection found.
@@ -79,7 +79,7 @@ pub(crate) async fn bisect(context: &Context, options: BisectArgs) -> Result<Exi
         options.axis
     );
     if context.global.json {
-        crate::runs::print_json(&Found {
+        crate::output::print_json(&Found {
             axis: &options.axis,
             last_good,
             first_bad,

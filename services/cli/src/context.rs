@@ -55,8 +55,21 @@ impl Context {
         Store::open(&directory).map_err(Failure::platform)
     }
 
+    /// Commands that make containers here are root's; said before images are pulled and built.
+    pub(crate) fn need_root(&self) -> Result<(), Failure> {
+        use std::os::unix::fs::MetadataExt as _;
+        let root = std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
+        if root || !self.is_local() {
+            return Ok(());
+        }
+        Err(Failure::wrong(
+            "containers are made by root: run it as `sudo regatta ...`, or name a server with --server",
+        ))
+    }
+
     /// This machine's executor: the one that runs, or one that ends with this process. Blocking, for up to half a minute.
     pub(crate) fn executor(&self) -> Result<(Layout, Arc<Link>), Failure> {
+        self.need_root()?;
         let layout = Layout::new(self.data());
         let mut held = self.executor.lock().unwrap_or_else(PoisonError::into_inner);
         let link = if let Some(link) = held.as_ref().filter(|link| !link.is_gone()) {
@@ -203,15 +216,14 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// `K=V`, split at the first `=`.
-pub(crate) fn key_value<'a>(option: &str, text: &'a str) -> Result<(&'a str, &'a str), Failure> {
-    text.split_once('=')
-        .filter(|(key, _)| !key.is_empty())
-        .ok_or_else(|| {
-            Failure::wrong(format!(
-                "--{option} {text}: expected NAME=VALUE, like --{option} arch=x86_64"
-            ))
-        })
+/// `K=V`, split at the first `=`; `example` is what a person should have typed.
+pub(crate) fn key_value<'a>(
+    option: &str,
+    text: &'a str,
+    example: &str,
+) -> Result<(&'a str, &'a str), Failure> {
+    let split = text.split_once('=').filter(|(key, _)| !key.is_empty());
+    split.ok_or_else(|| Failure::wrong(format!("--{option} {text}: expected {example}")))
 }
 
 /// A path from the command line, made absolute.

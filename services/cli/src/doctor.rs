@@ -9,7 +9,7 @@ pub(crate) fn doctor(context: &Context) -> Result<ExitCode, Failure> {
     checks.extend(regatta_daemon::doctor::doctor(context.data()));
     let lacks = checks.iter().any(|check| !check.ok);
     if context.global.json {
-        crate::runs::print_json(&checks)?;
+        crate::output::print_json(&checks)?;
     } else {
         let paint = context.paint();
         for check in &checks {

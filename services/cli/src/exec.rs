@@ -1,15 +1,12 @@
 //! `exec`: one container of an image, by hand. May not: make a container otherwise than attempts are made.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
-use regatta_daemon::Layout;
 use regatta_daemon::exec::{self as container, STOP};
 use regatta_daemon::mould::Program;
-use regatta_daemon::records;
-use regatta_image::Store;
 use regatta_image::reference::Reference;
 use regatta_model::Digest;
 use regatta_model::container::{Ended, Ending, Limits, Mount, Network};
@@ -19,6 +16,7 @@ use regatta_model::plan::VolumePlan;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{ExecArgs, NetworkChoice};
+use crate::commit::commit;
 use crate::context::{Context, Failure};
 use crate::progress::Bars;
 
@@ -47,6 +45,7 @@ pub(crate) async fn find_image(context: &Context, name: &str) -> Result<Digest, 
 }
 
 async fn run(context: &Context, options: ExecArgs) -> Result<u8, Failure> {
+    context.need_root()?;
     let name = options.commit.clone();
     let mut wanted = order(&options)?;
     wanted.image = find_image(context, &options.image).await?;
@@ -252,47 +251,6 @@ fn status(context: &Context, ended: &Ended) -> u8 {
         Ending::HostFault { message } => said(FAILED, message),
         Ending::ExecutorLost => said(FAILED, "the executor ended, and the container with it"),
     }
-}
-
-/// An image of what a container wrote.
-fn commit(store: &Store, base: &Digest, upper: &Path, created_by: &str) -> Result<Digest, Failure> {
-    let epoch = std::env::var("SOURCE_DATE_EPOCH")
-        .ok()
-        .and_then(|text| text.parse().ok());
-    let options = regatta_image::commit::Options {
-        created_by: created_by.to_owned(),
-        epoch,
-    };
-    regatta_image::commit::commit(store, base, upper, &options).map_err(Failure::platform)
-}
-
-/// Makes an image of the layer that a cell kept: the cell's image, its files, its set-up, and what its test wrote.
-pub(crate) fn commit_kept(
-    context: &Context,
-    run: &str,
-    cell: u64,
-    name: &str,
-) -> Result<Digest, Failure> {
-    let layout = Layout::new(context.data());
-    let kept = records::kept(&layout, run, cell).ok_or_else(|| {
-        Failure::wrong(format!(
-            "no container of cell {cell} of run {run} was kept on this machine; say `keep: on-failure` in its matrix"
-        ))
-    })?;
-    let (record, upper) = kept;
-    let store = context.images()?;
-    let _work = store.work().map_err(Failure::platform)?;
-    let mut image = record.plan.image;
-    for layer in record.made_layers.iter().chain([&upper]) {
-        image = commit(
-            &store,
-            &image,
-            layer,
-            &format!("regatta image commit {run} {cell}"),
-        )?;
-    }
-    store.tag(name, &image).map_err(Failure::wrong)?;
-    Ok(image)
 }
 
 #[cfg(test)]

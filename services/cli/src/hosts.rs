@@ -29,7 +29,7 @@ pub(crate) async fn list(context: &Context) -> Result<ExitCode, Failure> {
     let work = async |client: &Client| client.get::<Vec<Host>>("api/v1/hosts").await;
     let hosts = local::with(context, Need::Records, work).await?;
     if context.global.json {
-        crate::runs::print_json(&hosts)?;
+        crate::output::print_json(&hosts)?;
         return Ok(ExitCode::SUCCESS);
     }
     anstream::println!(

@@ -14,10 +14,11 @@ use regatta_model::Digest;
 use regatta_model::run::Pins;
 
 use crate::args::{ArchiveFormat, BuildArgs, ImageArgs, ImageCommand};
-use crate::client::Place;
+use crate::client::{Client, Place};
 use crate::context::{Context, Failure, key_value};
+use crate::local::{self, Need};
+use crate::output::print_json;
 use crate::progress::Bars;
-use crate::runs::print_json;
 
 pub(crate) async fn image(context: &Context, options: ImageArgs) -> Result<ExitCode, Failure> {
     match options.command {
@@ -79,7 +80,14 @@ pub(crate) async fn image(context: &Context, options: ImageArgs) -> Result<ExitC
         } => save(context, names, output, format).await,
         ImageCommand::Build(options) => build_command(context, options).await,
         ImageCommand::Commit { run, cell, name } => {
-            let digest = crate::exec::commit_kept(context, &run, cell, &name)?;
+            let work = async |client: &Client| crate::runs::resolve(client, &run).await;
+            // Only `last` needs to be asked for: a kept layer is found by its run's id, whoever ran it.
+            let id = if run == "last" {
+                local::with(context, Need::Records, work).await?
+            } else {
+                run.clone()
+            };
+            let digest = crate::commit::commit_kept(context, &id, cell, &name)?;
             tell(context, &name, &digest)
         }
     }
@@ -177,7 +185,17 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(Failure::platform)?
-        .map_err(Failure::platform)
+        .map_err(failure)
+}
+
+/// Whose doing an error of the image crate is: a name or an archive that is wrong is the command's.
+fn failure(error: regatta_image::Error) -> Failure {
+    match error {
+        regatta_image::Error::NoImage { .. } | regatta_image::Error::Refused(_) => {
+            Failure::wrong(error)
+        }
+        error => Failure::platform(error),
+    }
 }
 
 /// An archive from a file; `-` is standard input.
@@ -260,7 +278,8 @@ impl Building {
 async fn build_command(context: &Context, options: BuildArgs) -> Result<ExitCode, Failure> {
     let mut args = Vec::new();
     for arg in &options.build_arg {
-        let (name, value) = key_value("build-arg", arg)?;
+        let (name, value) =
+            key_value("build-arg", arg, "NAME=VALUE, like --build-arg VERSION=1.2")?;
         args.push((name.to_owned(), value.to_owned()));
     }
     let building = Building {
@@ -318,7 +337,7 @@ pub(crate) async fn build(context: &Context, building: Building) -> Result<Diges
         }));
         regatta_image::build::build(&store, &options, &runner, &bars).map_err(|error| match error {
             BuildError::At(_) => Failure::wrong(error),
-            BuildError::Image(_) => Failure::platform(error),
+            BuildError::Image(error) => failure(error),
         })
     };
     tokio::task::spawn_blocking(work)

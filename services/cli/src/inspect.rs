@@ -36,7 +36,7 @@ pub(crate) fn check(context: &Context, options: &FileArgs) -> Result<ExitCode, F
         axes: axes.collect(),
     };
     if context.global.json {
-        crate::runs::print_json(&checked)?;
+        crate::output::print_json(&checked)?;
         return Ok(ExitCode::SUCCESS);
     }
     anstream::println!(
@@ -82,6 +82,6 @@ fn values(values: &[String]) -> String {
 }
 
 pub(crate) fn schema() -> Result<ExitCode, Failure> {
-    crate::runs::print_json(&Matrix::schema())?;
+    crate::output::print_json(&Matrix::schema())?;
     Ok(ExitCode::SUCCESS)
 }

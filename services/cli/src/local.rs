@@ -44,6 +44,14 @@ pub(crate) enum Need {
     Attempts(u32),
 }
 
+/// As many attempts at once as there are processors.
+pub(crate) fn processors() -> u32 {
+    std::thread::available_parallelism()
+        .ok()
+        .and_then(|n| u32::try_from(n.get()).ok())
+        .unwrap_or(1)
+}
+
 impl Need {
     /// What the lock says of who holds it.
     const fn word(self) -> &'static str {

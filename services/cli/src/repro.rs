@@ -3,15 +3,17 @@
 
 use std::process::ExitCode;
 
-use regatta_model::matrix::Matrix;
+use regatta_model::container::Network;
+use regatta_model::matrix::{Matrix, axis_variable};
+use regatta_model::plan::{AttemptPlan, StepPlan};
 use regatta_model::report::CellReport;
 use regatta_model::run::Submission;
 
 use crate::args::ReproArgs;
 use crate::client::Client;
 use crate::context::{Context, Failure};
-use crate::local::{self, Need};
-use crate::run::{finish, processors};
+use crate::local::{self, Need, processors};
+use crate::output::finish;
 use crate::watch;
 
 pub(crate) async fn repro(context: &Context, options: ReproArgs) -> Result<ExitCode, Failure> {
@@ -60,47 +62,100 @@ fn narrowed(submission: &Submission, cell: &CellReport) -> Result<Matrix, Failur
         .map_err(wrong)
 }
 
-/// The commands that do by hand what an attempt of this cell does.
+/// The commands that do by hand what an attempt of this cell does, as far as `exec` can.
 fn by_hand(matrix: &Matrix, submission: &Submission) -> Result<String, Failure> {
     use std::fmt::Write as _;
     let plan = matrix
         .plan(0, &submission.pins)
         .map_err(Failure::platform)?;
     let mut text = format!("# the image of this cell is {}\n", plan.image);
-    let mut image = plan.image.to_string();
-    for (step, network) in [(plan.setup.as_ref(), "host"), (Some(&plan.test), "none")] {
-        let Some(step) = step else { continue };
-        let last = network == "none";
-        let mut words = vec![
-            "regatta".to_owned(),
-            "exec".to_owned(),
-            quoted(&image),
-            format!("--network {network}"),
-        ];
-        words.extend(
-            step.env
-                .iter()
-                .map(|(name, value)| format!("--env {}", quoted(&format!("{name}={value}")))),
+    for file in &plan.files {
+        let _ = writeln!(
+            text,
+            "# its `files` for {} are not copied here: exec cannot",
+            file.to
         );
-        words.extend(
-            step.user
-                .iter()
-                .map(|user| format!("--user {}", quoted(user))),
-        );
-        words.extend(
-            step.workdir
-                .iter()
-                .map(|workdir| format!("--workdir {}", quoted(workdir))),
-        );
-        if !last {
-            "regatta-repro".clone_into(&mut image);
-            words.push("--commit regatta-repro".to_owned());
-        }
-        words.push("--".to_owned());
-        words.extend(step.run.argv().iter().map(|word| quoted(word)));
-        let _ = writeln!(text, "{}", words.join(" "));
     }
+    let mut image = plan.image.to_string();
+    if let Some(setup) = &plan.setup {
+        let words = words(&image, setup, &plan, &[("CI", "true")]);
+        let _ = writeln!(
+            text,
+            "{} --commit regatta-repro -- {}",
+            words,
+            command(setup)
+        );
+        "regatta-repro".clone_into(&mut image);
+    }
+    let axes = plan
+        .axes
+        .iter()
+        .map(|(axis, value)| (axis_variable(axis), value.as_str()));
+    let axes: Vec<(String, &str)> = axes.collect();
+    let mut env = vec![
+        ("CI", "true"),
+        ("REGATTA_RESULTS", "/tmp"),
+        ("REGATTA_ARTIFACTS", "/tmp"),
+    ];
+    env.extend(axes.iter().map(|(name, value)| (name.as_str(), *value)));
+    let mut test = words(&image, &plan.test, &plan, &env);
+    for volume in &plan.volumes {
+        let mode = if volume.writable { "rw" } else { "ro" };
+        let _ = write!(
+            test,
+            " --volume {}",
+            quoted(&format!("{}:{}:{mode}", volume.name, volume.at))
+        );
+    }
+    let _ = writeln!(text, "{test} -- {}", command(&plan.test));
     Ok(text)
+}
+
+/// `regatta exec` with a step's environment, user, directory, network and limits.
+fn words(image: &str, step: &StepPlan, plan: &AttemptPlan, env: &[(&str, &str)]) -> String {
+    let network = match step.network {
+        Network::None => "none",
+        Network::Host => "host",
+    };
+    let mut words = vec![
+        "regatta exec".to_owned(),
+        quoted(image),
+        format!("--network {network}"),
+    ];
+    let own = step
+        .env
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()));
+    for (name, value) in env.iter().copied().chain(own) {
+        words.push(format!("--env {}", quoted(&format!("{name}={value}"))));
+    }
+    words.extend(
+        step.user
+            .iter()
+            .map(|user| format!("--user {}", quoted(user))),
+    );
+    words.extend(
+        step.workdir
+            .iter()
+            .map(|workdir| format!("--workdir {}", quoted(workdir))),
+    );
+    words.push(format!("--timeout {}ms", step.timeout_ms));
+    let limits = &plan.limits;
+    words.extend(limits.memory_bytes.map(|bytes| format!("--memory {bytes}")));
+    words.extend(limits.cpu_millis.map(|millis| format!("--cpus {millis}m")));
+    words.extend(limits.processes.map(|most| format!("--processes {most}")));
+    words.extend(limits.disk_bytes.map(|bytes| format!("--disk {bytes}")));
+    words.extend(limits.files.map(|most| format!("--files {most}")));
+    words.join(" ")
+}
+
+fn command(step: &StepPlan) -> String {
+    step.run
+        .argv()
+        .iter()
+        .map(|word| quoted(word))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// A word as a shell takes it whole.

@@ -3,17 +3,16 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use regatta_model::report::{Conclusion, Report};
 use regatta_model::run::{RunSummary, Submission};
 
 use crate::args::{Format, RunArgs, SubmitArgs};
 use crate::client::Client;
 use crate::context::{Context, Failure};
 use crate::image;
-use crate::local::{self, Need};
+use crate::local::{self, Need, processors};
+use crate::output::{finish, print_json, report_files};
 use crate::pin::{self, Source};
-use crate::render::{Look, render};
-use crate::watch::{self, Watched};
+use crate::watch;
 
 /// Runs a matrix here (or on the named server) and reports.
 pub(crate) async fn run(context: &Context, options: RunArgs) -> Result<ExitCode, Failure> {
@@ -42,21 +41,13 @@ pub(crate) async fn submit(context: &Context, options: SubmitArgs) -> Result<Exi
         }
         let run = hand_in(context, client, &source, &key).await?;
         if context.global.json {
-            crate::runs::print_json(&run)?;
+            print_json(&run)?;
         } else {
             anstream::println!("{}", run.run);
         }
         Ok(ExitCode::SUCCESS)
     };
     local::with(context, Need::Records, work).await
-}
-
-/// As many attempts at once as there are processors.
-pub(crate) fn processors() -> u32 {
-    std::thread::available_parallelism()
-        .ok()
-        .and_then(|n| u32::try_from(n.get()).ok())
-        .unwrap_or(1)
 }
 
 /// The same matrix over the values that `--only` names.
@@ -66,7 +57,11 @@ fn narrowed(mut source: Source, only: &[String]) -> Result<Source, Failure> {
     }
     let mut wanted = Vec::new();
     for text in only {
-        let (axis, values) = crate::context::key_value("only", text)?;
+        let (axis, values) = crate::context::key_value(
+            "only",
+            text,
+            "AXIS=VALUE[,VALUE], like --only python=3.10,3.13",
+        )?;
         wanted.push((
             axis.to_owned(),
             values.split(',').map(str::to_owned).collect::<Vec<_>>(),
@@ -80,6 +75,16 @@ fn narrowed(mut source: Source, only: &[String]) -> Result<Source, Failure> {
     Ok(source)
 }
 
+/// `run 01m8...: 12 cells`
+pub(crate) fn started(run: &RunSummary) -> String {
+    let cells = run.progress.cells;
+    format!(
+        "run {}: {cells} cell{}",
+        run.run,
+        if cells == 1 { "" } else { "s" }
+    )
+}
+
 async fn submit_and_watch(
     context: &Context,
     client: &Client,
@@ -88,7 +93,7 @@ async fn submit_and_watch(
     files: &[(Format, PathBuf)],
 ) -> Result<ExitCode, Failure> {
     let run = hand_in(context, client, source, key).await?;
-    context.say(format!("run {}: {} cells", run.run, run.progress.cells));
+    context.say(started(&run));
     let watched = watch::watch(context, client, run.run.as_str()).await?;
     finish(context, client, run.run.as_str(), files, watched).await
 }
@@ -102,6 +107,10 @@ pub(crate) async fn hand_in(
     key: &str,
 ) -> Result<RunSummary, Failure> {
     let local = context.is_local();
+    if !local {
+        // Before images are built and brought for a server that is not there.
+        client.bytes("readyz").await?;
+    }
     let pins = pin::pin(context, source, local).await?;
     if !local {
         image::bring(context, client.place(), &pins).await?;
@@ -115,85 +124,5 @@ pub(crate) async fn hand_in(
     match client.submit(&submission, key).await {
         Err(failure) if failure.is_unreachable() => client.submit(&submission, key).await,
         result => result,
-    }
-}
-
-/// `FORMAT=PATH`
-fn report_files(options: &[String]) -> Result<Vec<(Format, PathBuf)>, Failure> {
-    let parse = |text: &String| {
-        let (format, path) = crate::context::key_value("report", text)?;
-        let format = <Format as clap::ValueEnum>::from_str(format, true).map_err(|_| {
-            Failure::wrong(format!(
-                "--report {text}: expected text, json, junit, markdown, html or csv before the ="
-            ))
-        })?;
-        Ok((format, PathBuf::from(path)))
-    };
-    options.iter().map(parse).collect()
-}
-
-/// Prints and writes the report of a run that was watched; the exit status says what it concludes.
-pub(crate) async fn finish(
-    context: &Context,
-    client: &Client,
-    run: &str,
-    files: &[(Format, PathBuf)],
-    watched: Watched,
-) -> Result<ExitCode, Failure> {
-    let report = client.report(run).await?;
-    for (format, path) in files {
-        std::fs::write(path, render(&report, *format, Look::plain())).map_err(|error| {
-            Failure::platform(format!(
-                "cannot write the report to {}: {error}",
-                path.display()
-            ))
-        })?;
-    }
-    show(context, &report);
-    Ok(match watched {
-        Watched::Interrupted => ExitCode::from(130),
-        Watched::Over => ExitCode::from(status(&report)),
-    })
-}
-
-/// Prints a report on standard output, as the terminal allows.
-pub(crate) fn show(context: &Context, report: &Report) {
-    let format = if context.global.json {
-        Format::Json
-    } else {
-        Format::Text
-    };
-    let width = terminal_width();
-    anstream::print!(
-        "{}",
-        render(
-            report,
-            format,
-            Look {
-                paint: context.paint(),
-                width
-            }
-        )
-    );
-}
-
-/// Columns of standard output's terminal; of a pipe, enough for most grids.
-pub(crate) fn terminal_width() -> usize {
-    match std::env::var("COLUMNS")
-        .ok()
-        .and_then(|columns| columns.parse().ok())
-    {
-        Some(columns) => columns,
-        None => terminal_size::terminal_size().map_or(120, |(width, _)| usize::from(width.0)),
-    }
-}
-
-/// The exit status that a conclusion has.
-fn status(report: &Report) -> u8 {
-    match report.conclusion {
-        Conclusion::Passed => 0,
-        Conclusion::Failed | Conclusion::Regressed => 1,
-        Conclusion::Unresolved => 3,
-        Conclusion::Cancelled => 130,
     }
 }

@@ -7,23 +7,15 @@ use std::time::Duration;
 
 use regatta_model::run::RunSummary;
 use regatta_model::wire::Artifact;
-use serde::Serialize;
 
 use crate::args::{ArtifactsArgs, Format, LogsArgs, ReportArgs, RerunArgs};
 use crate::client::Client;
 use crate::context::{Context, Failure};
-use crate::local::{self, Need};
+use crate::local::{self, Need, processors};
+use crate::output::{finish, print_json, terminal_width};
 use crate::progress::seconds;
 use crate::render::{Look, render};
-use crate::run::{finish, processors, terminal_width};
 use crate::watch;
-
-/// One JSON document on standard output.
-pub(crate) fn print_json<T: Serialize>(value: &T) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(value).map_err(Failure::platform)?;
-    anstream::println!("{text}");
-    Ok(())
-}
 
 /// The run's id; `last` is the newest run's.
 pub(crate) async fn resolve(client: &Client, run: &str) -> Result<String, Failure> {
@@ -120,11 +112,22 @@ pub(crate) async fn watch(context: &Context, run: &str) -> Result<ExitCode, Fail
 pub(crate) async fn cancel(context: &Context, run: &str) -> Result<ExitCode, Failure> {
     let work = async |client: &Client| {
         let id = resolve(client, run).await?;
-        client.post(&format!("api/v1/runs/{id}/cancel")).await?;
-        Ok(id)
+        let before = client.run(&id).await?;
+        if !before.state.is_over() {
+            client.post(&format!("api/v1/runs/{id}/cancel")).await?;
+        }
+        Ok(before)
     };
-    let id = local::with(context, Need::Records, work).await?;
-    context.say(format!("run {id} is cancelled"));
+    let before = local::with(context, Need::Records, work).await?;
+    if before.state.is_over() {
+        context.say(format!(
+            "run {} was {} before",
+            before.run,
+            before.state.name()
+        ));
+    } else {
+        context.say(format!("run {} is cancelled", before.run));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -139,7 +142,7 @@ pub(crate) async fn rerun(context: &Context, options: &RerunArgs) -> Result<Exit
             anstream::println!("{}", run.run);
             return Ok(ExitCode::SUCCESS);
         }
-        context.say(format!("run {}: {} cells", run.run, run.progress.cells));
+        context.say(crate::run::started(&run));
         let watched = watch::watch(context, client, run.run.as_str()).await?;
         finish(context, client, run.run.as_str(), &[], watched).await
     };

@@ -88,14 +88,14 @@ pub(crate) async fn agent(context: &Context, options: AgentArgs) -> Result<ExitC
     make_private(context.data())?;
     let mut labels = BTreeMap::new();
     for label in &options.label {
-        let (name, value) = key_value("label", label)?;
+        let (name, value) = key_value("label", label, "NAME=VALUE, like --label disk=ssd")?;
         labels.insert(name.to_owned(), value.to_owned());
     }
     let name = match &options.name {
         Some(name) => name.parse().map_err(Failure::wrong)?,
         None => regatta_daemon::facts::host_name(),
     };
-    let slots = options.slots.unwrap_or_else(crate::run::processors);
+    let slots = options.slots.unwrap_or_else(crate::local::processors);
     let agent = Agent::new(regatta_daemon::Options {
         server: url.parse().map_err(Failure::wrong)?,
         name,

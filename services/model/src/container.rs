@@ -251,6 +251,9 @@ pub enum Message {
         pid: u32,
         /// What this host's kernel gives, one line each, for `regatta doctor` and host facts.
         features: Vec<String>,
+        /// Connections to it, this one included.
+        #[serde(default)]
+        clients: u64,
     },
     /// Done.
     Done {},

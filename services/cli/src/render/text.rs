@@ -51,20 +51,24 @@ fn counts(report: &Report) -> String {
     .map(|(n, word)| format!("{n} {word}"))
     .collect();
     format!(
-        "{} cell{}: {} · {} attempts ({} reruns, {} host faults) · {} · run {}",
-        counts.cells,
-        if counts.cells == 1 { "" } else { "s" },
+        "{}: {} · {} ({}, {}) · {} · run {}",
+        count(counts.cells, "cell"),
         if said.is_empty() {
             "none settled".to_owned()
         } else {
             said.join(", ")
         },
-        counts.attempts,
-        counts.reruns,
-        counts.host_faults,
+        count(counts.attempts, "attempt"),
+        count(counts.reruns, "rerun"),
+        count(counts.host_faults, "host fault"),
         seconds(report.seconds),
         report.run,
     )
+}
+
+/// `1 cell`, `2 cells`
+fn count(number: u64, word: &str) -> String {
+    format!("{number} {word}{}", if number == 1 { "" } else { "s" })
 }
 
 fn grid(report: &Report, look: Look, out: &mut String) {
@@ -288,7 +292,7 @@ python  lib
 3.10    ✓    ✓
 ✓ passed   R regressed
 
-4 cells: 3 passed, 1 failed · 5 attempts (1 reruns, 0 host faults) · 12 s · run r1
+4 cells: 3 passed, 1 failed · 5 attempts (1 rerun, 0 host faults) · 12 s · run r1
 
 regression: lib 2.0 broke test_a[<x>]; 1.0 was good.
   | AssertionError: 1 != 2
