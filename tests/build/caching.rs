@@ -20,7 +20,7 @@ const TEN: &str = "FROM busybox\n\
     RUN true\n\
     RUN echo four > /four\n\
     RUN echo five > /five\n\
-    COPY other /work/\n";
+    COPY other /place/\n";
 
 /// With fixed times, so that what a command makes again is the same.
 fn fixed(place: &Place, text: &str) -> BuildOptions<'static> {
@@ -50,7 +50,7 @@ fn an_unchanged_build_carries_nothing_out() {
     assert_eq!(first, second);
     let tree = place.tree(&second);
     assert_eq!(tree["/two"], "content\n 644 0:0");
-    assert_eq!(tree["/work/three"], "1 1\n 644 0:0");
+    assert_eq!(tree["/place/three"], "1 1\n 644 0:0");
     assert!(!tree.contains_key("/one"));
     let config = place.config(&second);
     let history = config["history"].as_array().unwrap();

@@ -19,7 +19,7 @@ fn files_and_directories_go_where_docker_puts_them() {
     let image = place
         .build(
             "FROM busybox\n\
-             WORKDIR /work/here\n\
+             WORKDIR /place/here\n\
              COPY a.txt renamed\n\
              COPY a.txt into/\n\
              COPY *.txt many/\n\
@@ -34,11 +34,11 @@ fn files_and_directories_go_where_docker_puts_them() {
     let tree = place.tree(&image);
     for (path, expected) in [
         ("/work", "dir 755 0:0"),
-        ("/work/here", "dir 755 0:0"),
-        ("/work/here/renamed", "a 644 0:0"),
-        ("/work/here/into/a.txt", "a 644 0:0"),
-        ("/work/here/many/a.txt", "a 644 0:0"),
-        ("/work/here/many/b.txt", "b 644 0:0"),
+        ("/place/here", "dir 755 0:0"),
+        ("/place/here/renamed", "a 644 0:0"),
+        ("/place/here/into/a.txt", "a 644 0:0"),
+        ("/place/here/many/a.txt", "a 644 0:0"),
+        ("/place/here/many/b.txt", "b 644 0:0"),
         ("/target/one", "1 755 0:0"),
         ("/target/deep/two", "2 644 0:0"),
         ("/tmp/one", "1 755 0:0"),
