@@ -154,9 +154,9 @@ impl Link {
         match life {
             Life::Bound => {
                 self.bound = Some(Bound {
-                    child: child,
+                    child,
                     shared: false,
-                })
+                });
             }
             Life::Own => {
                 // Somebody has to take its exit status, or it stays as a zombie when it ends.
