@@ -12,7 +12,7 @@ const TEN: &str = "FROM busybox\n\
     RUN echo one > /one\n\
     COPY src /src\n\
     RUN cat /src/file > /two\n\
-    WORKDIR /work\n\
+    WORKDIR /place\n\
     ENV E=1\n\
     RUN echo $E $A > three\n\
     COPY other /other\n\

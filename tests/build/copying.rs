@@ -33,7 +33,7 @@ fn files_and_directories_go_where_docker_puts_them() {
         .unwrap();
     let tree = place.tree(&image);
     for (path, expected) in [
-        ("/work", "dir 755 0:0"),
+        ("/place", "dir 755 0:0"),
         ("/place/here", "dir 755 0:0"),
         ("/place/here/renamed", "a 644 0:0"),
         ("/place/here/into/a.txt", "a 644 0:0"),

@@ -95,7 +95,8 @@ struct Scene {
 
 struct Executor {
     child: Child,
-    client: Client,
+    /// None once it has hung up.
+    client: Option<Client>,
     ends: Receiver<Ended>,
 }
 
@@ -154,7 +155,7 @@ impl Scene {
         });
         Executor {
             child,
-            client,
+            client: Some(client),
             ends,
         }
     }
@@ -329,7 +330,7 @@ impl Drop for Executor {
 
 impl Executor {
     fn ask(&self, request: Request) -> Message {
-        self.client.request(request).unwrap()
+        self.client.as_ref().unwrap().request(request).unwrap()
     }
 
     fn order(&self, spec: ContainerSpec) {
@@ -466,7 +467,7 @@ fn a_killed_executor_leaves_nothing_to_the_next() {
         executor.child.kill().unwrap();
         executor.child.wait().unwrap();
         assert!(
-            executor.client.wait_closed(PATIENCE),
+            executor.client.as_ref().unwrap().wait_closed(PATIENCE),
             "the client did not notice"
         );
         let next = scene.start();
@@ -550,7 +551,11 @@ fn an_executor_ends_with_its_lifeline() {
             .map(drop)
     });
     drop(executor.child.stdin.take());
-    assert!(executor.child.wait().unwrap().success());
+    // Whoever is connected still uses it.
+    assert_eq!(executor.list().len(), 1);
+    drop(executor.client.take());
+    let status = until("it ends", || executor.child.try_wait().unwrap());
+    assert!(status.success());
     let next = scene.start();
     let known = next.list();
     assert!(
