@@ -274,25 +274,7 @@ fn descriptor(media_type: &str, digest: &Digest, size: u64) -> Value {
 
 /// Seconds since 1970 as RFC 3339 has them, in UTC. Years above 9999 are cut to that.
 pub(crate) fn time(seconds: u64) -> String {
-    let seconds = seconds.min(253_402_300_799);
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    // Howard Hinnant's civil_from_days, for days since 1970-01-01 that are not negative.
-    let shifted = days + 719_468;
-    let era = shifted / 146_097;
-    let day_of_era = shifted % 146_097;
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_shifted + 2) / 5 + 1;
-    let month = if month_shifted < 10 {
-        month_shifted + 3
-    } else {
-        month_shifted - 9
-    };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let (hour, minute, second) = (rest / 3_600, rest / 60 % 60, rest % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    crate::archive::rfc3339(i64::try_from(seconds).unwrap_or(i64::MAX))
 }
 
 /// The seconds since 1970 of an RFC 3339 time, its offset left out of account: it is only compared.
