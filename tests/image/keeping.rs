@@ -121,6 +121,24 @@ fn holds_end_with_their_process() {
 }
 
 #[test]
+fn locks_of_layers_end_with_their_process() {
+    let place = Place::new();
+    // A process that was killed between unpacking a layer and removing its lock's file.
+    let left = place
+        .path("store/locks")
+        .join(format!("layer-{}", "0".repeat(64)));
+    std::fs::write(&left, "").unwrap();
+    drop(Store::open(place.store.directory()).unwrap());
+    assert!(!left.exists());
+    // The lock of a layer that another process unpacks stays.
+    std::fs::write(&left, "").unwrap();
+    let held = std::fs::File::open(&left).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    drop(Store::open(place.store.directory()).unwrap());
+    assert!(left.exists());
+}
+
+#[test]
 fn the_store_is_closed_to_other_users() {
     let place = Place::new();
     let su = file("su", "x").mode(0o4755);

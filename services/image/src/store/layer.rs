@@ -107,10 +107,7 @@ impl Store {
 
     fn unpack_layer(&self, promise: &Promise, chain: Digest, below: &[PathBuf]) -> Result<PathBuf> {
         // Whoever unpacks the same content at the same time waits here, then finds it done.
-        let _lock = Lock::passing(
-            self.directory(),
-            &format!("layer-{}", promise.diff_id.hex()),
-        )?;
+        let _lock = Lock::passing(self.directory(), &promise.diff_id.hex())?;
         if let Some(path) = self.unpacked(promise.diff_id, chain)? {
             return Ok(path);
         }
@@ -181,7 +178,7 @@ impl Store {
             let (_, content) = crate::compression::decoder(staged.open()?)?;
             staged = self.stage(content, Some(stream.diff_id))?;
         }
-        let _lock = Lock::passing(self.directory(), &format!("layer-{}", stream.diff_id.hex()))?;
+        let _lock = Lock::passing(self.directory(), &stream.diff_id.hex())?;
         if self.unpacked(stream.diff_id, stream.diff_id)?.is_none() {
             self.settle(&aside, stream.diff_id, stream.diff_id, &unpacked)?;
         }

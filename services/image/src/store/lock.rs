@@ -10,6 +10,9 @@ use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 
+/// How the names of the locks begin that are one of many, and removed in the end.
+const PASSING: &str = "layer-";
+
 /// A lock on a file of `locks/`, until dropped. Between threads too: each lock opens the file anew.
 #[derive(Debug)]
 pub(super) struct Lock {
@@ -39,17 +42,13 @@ impl Lock {
         )
     }
 
-    /// Like [`Self::exclusive`], and its file is removed in the end.
-    pub(super) fn passing(store: &Path, name: &str) -> Result<Self> {
-        let path = store.join("locks").join(name);
+    /// The lock of one layer, whose file is removed in the end.
+    pub(super) fn passing(store: &Path, layer: &str) -> Result<Self> {
+        let path = store.join("locks").join(format!("{PASSING}{layer}"));
         loop {
             let file = open(&path)?;
             flock(&file, &path, FlockOperation::LockExclusive)?;
-            // Whoever had it may have removed the file that we waited for.
-            let ours = file
-                .metadata()
-                .map_err(|e| Error::at("look at", &path, e))?;
-            if fs::metadata(&path).is_ok_and(|there| there.ino() == ours.ino()) {
+            if is_there(&file, &path)? {
                 return Ok(Self {
                     file,
                     remove: Some(path),
@@ -86,6 +85,12 @@ fn open(path: &Path) -> Result<File> {
         .map_err(|e| Error::at("open lock", path, e))
 }
 
+/// Whether this is still the file of that name: whoever had the lock may have removed the one that we waited for.
+fn is_there(file: &File, path: &Path) -> Result<bool> {
+    let ours = file.metadata().map_err(|e| Error::at("look at", path, e))?;
+    Ok(fs::metadata(path).is_ok_and(|there| there.ino() == ours.ino()))
+}
+
 /// Whether the lock was got.
 fn flock(file: &File, path: &Path, operation: FlockOperation) -> Result<bool> {
     loop {
@@ -115,6 +120,7 @@ impl Session {
         // Between making a lock file and locking it nobody may sweep.
         let _sweeping = Lock::exclusive(store, "sweep")?;
         sweep(&tmp)?;
+        sweep_passing(store)?;
         let dir = tempfile::Builder::new()
             .prefix(&format!("{}-", std::process::id()))
             .tempdir_in(&tmp)
@@ -166,6 +172,23 @@ fn sweep(tmp: &Path) -> Result<()> {
         if flock(&lock, &lock_path, FlockOperation::NonBlockingLockExclusive)? {
             remove(&lock_path.with_extension(""))?;
             remove(&lock_path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the files of [`Lock::passing`] whose holder died before it could.
+fn sweep_passing(store: &Path) -> Result<()> {
+    let locks = store.join("locks");
+    for entry in fs::read_dir(&locks).map_err(|e| Error::at("list", &locks, e))? {
+        let entry = entry.map_err(|e| Error::at("list", &locks, e))?;
+        if entry.file_name().to_string_lossy().starts_with(PASSING) {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if let Some(mut lock) = Lock::try_exclusive(store, &name)?
+                && is_there(&lock.file, &entry.path())?
+            {
+                lock.remove = Some(entry.path());
+            }
         }
     }
     Ok(())
