@@ -124,7 +124,12 @@ fn agent_and_executor_killed_together_are_the_hosts_fault_and_run_again() {
     until_finished(&server, &id);
     let attempts = attempts(&server, &id);
     let of = |outcome: &str| attempts.iter().filter(|a| a["outcome"] == outcome).count();
-    assert_eq!((of("host_lost"), of("exited")), (2, 2), "{attempts:#?}");
+    assert_eq!(
+        (of("host_lost"), of("exited")),
+        (2, 2),
+        "{attempts:#?}\n{}",
+        host.log()
+    );
     assert!(
         attempts
             .iter()

@@ -2,7 +2,7 @@
 
 use regatta_model::run::{RunState, RunSummary};
 use regatta_model::wire::{ENDED_MOST, SyncResponse};
-use regatta_model::{AttemptId, Incarnation, Outcome};
+use regatta_model::{AttemptId, Blame, Incarnation, Outcome};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -313,6 +313,26 @@ async fn a_former_life_of_a_host_gets_nothing_and_tells_nothing() {
         ),
         (2, 0, 3)
     );
+}
+
+#[tokio::test]
+async fn a_later_life_that_tells_of_the_former_ones_loss_gets_the_next_attempt() {
+    let (_data, server) = fresh(5000).await;
+    let run = server.api.submit(&matrix(1)).await;
+    let mut agent = Agent::new(&server.api, "one", 1);
+    let first = agent.given().await.remove(0).attempt;
+    let mut lost = agent.end(&first, 0);
+    lost.outcome = Outcome::HostLost;
+    lost.blame = Some(Blame::Host);
+    agent.incarnation = 2;
+    lost.incarnation = Incarnation(2);
+    let answer = agent.sync(vec![lost]).await;
+    assert_eq!(answer.acknowledged, std::slice::from_ref(&first));
+    let over = agent.finish(&run, |_| 0).await;
+    assert_eq!((over.progress.attempts, over.progress.failing), (2, 0));
+    let attempts = server.api.report(&run).await.cells.remove(0).attempts;
+    let told: Vec<_> = attempts.iter().map(|a| a.outcome.as_str()).collect();
+    assert_eq!(told, ["host_lost", "exited"]);
 }
 
 #[tokio::test]

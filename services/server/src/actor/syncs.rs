@@ -81,12 +81,14 @@ impl Actor {
             ended,
             wait,
         } = synced;
-        self.know(&host, incarnation, sequence, facts.clone());
+        let reborn = self.know(&host, incarnation, sequence, facts.clone());
         let acknowledged: Vec<AttemptId> =
             ended.iter().map(|end| end.row.attempt.clone()).collect();
-        // What is known to be held here is judged first, so that what the host gets next takes it into account.
-        let (held, unknown): (Vec<_>, Vec<_>) =
-            ended.into_iter().partition(|end| self.counts(&host, end));
+        // What is known to be held here is judged first, so that what the host gets next takes it into account. Not so
+        // with the first words of a new life: what that leads to would be given to the former one, and be lost with it.
+        let (held, unknown): (Vec<_>, Vec<_>) = ended
+            .into_iter()
+            .partition(|end| !reborn && self.counts(&host, end));
         self.take_ended(&host, held).await;
         let told = |end: &SyncedEnd| Held {
             attempt: end.row.attempt.clone(),
@@ -152,13 +154,14 @@ impl Actor {
             })
     }
 
+    /// Remembers what a host said of itself. Says whether it is the first word of this life.
     fn know(
         &mut self,
         host: &HostName,
         incarnation: Incarnation,
         sequence: u64,
         facts: regatta_model::wire::HostFacts,
-    ) {
+    ) -> bool {
         let new = !self.hosts.contains_key(host);
         let known = self.hosts.entry(host.clone()).or_insert_with(|| KnownHost {
             lost: true,
@@ -174,6 +177,7 @@ impl Actor {
         if new || reborn || changed {
             self.turn.hosts.insert(host.clone());
         }
+        reborn
     }
 
     /// Answers an older sync of this host with nothing: a newer one takes its place.
