@@ -25,7 +25,7 @@ pub(crate) struct Key {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hold {
     pub(crate) generation: u64,
-    /// The host's incarnation when it was assigned or taken up.
+    /// The host's incarnation when it was assigned; 0 where it was taken up.
     pub(crate) incarnation: Incarnation,
     /// The last sync listed it.
     pub(crate) seen: bool,

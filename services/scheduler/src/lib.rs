@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use regatta_model::{HostName, Incarnation, RunId};
 
 pub use event::{Again, Effect, Event, Health, HostState, Moment, Next, Policy, Work};
-pub use view::{HostView, RunView};
+pub use view::{Footprint, HostView, RunView};
 
 use host::{Host, HostIndex};
 use place::Score;

@@ -293,6 +293,12 @@ impl Run {
         u64::try_from(self.held.len()).unwrap_or(u64::MAX)
     }
 
+    /// How many open cells and blocks of settled ones are kept.
+    pub(crate) fn kept(&self) -> (u64, u64) {
+        let count = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
+        (count(self.open.len()), count(self.had_verdict.blocks()))
+    }
+
     /// Whether nothing more will happen: everything is settled or given up, and nothing is held.
     pub(crate) fn is_over(&self) -> bool {
         let ended = self.settled == self.cells && self.wants.is_empty();

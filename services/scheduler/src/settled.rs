@@ -8,7 +8,7 @@ use regatta_model::CellNumber;
 /// Words of a block.
 const WORDS: usize = 64;
 /// Cells of a block.
-const BLOCK: u64 = 64 * 64;
+pub(crate) const BLOCK: u64 = 64 * 64;
 
 /// A set of cell numbers that mostly fills up from the front.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +54,11 @@ impl Settled {
             self.blocks.remove(&self.full);
             self.full += 1;
         }
+    }
+
+    /// How many blocks are kept.
+    pub(crate) fn blocks(&self) -> usize {
+        self.blocks.len()
     }
 
     /// Whether the cell is in.

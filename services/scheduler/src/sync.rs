@@ -159,7 +159,8 @@ impl Scheduler {
         };
         let in_time = self.adopt_until.is_some_and(|until| now < until);
         if in_time && !run.fresh && run.adopt(*cell, *ordinal, index, now) {
-            let incarnation = host.incarnation;
+            // Any life of the host may have run it: one that had been declared lost would be recorded so.
+            let incarnation = Incarnation(0);
             let generation = listed.generation;
             // Generations go on from the highest that is known, so that a later assignment has a higher one.
             self.generation = self.generation.max(generation.min(GENERATION_MOST));

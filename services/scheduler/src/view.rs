@@ -5,6 +5,7 @@ use regatta_model::{AttemptId, HostName, Incarnation, RunId};
 use crate::Scheduler;
 use crate::event::{Health, Moment, Policy};
 use crate::host::{Host, Key};
+use crate::settled::BLOCK;
 
 /// A host, as it is seen now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +43,33 @@ pub struct RunView {
     pub waiting: u64,
     /// Whether it was cancelled.
     pub cancelled: bool,
+}
+
+/// How many things a scheduler keeps, in numbers: its memory grows with these and with nothing else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Footprint {
+    /// Hosts that were ever heard of.
+    pub hosts: u64,
+    /// Runs that are not over.
+    pub runs: u64,
+    /// Cells that were begun and have no verdict, of runs that go on.
+    pub open: u64,
+    /// Attempts that hosts hold.
+    pub held: u64,
+    /// Further attempts that wait.
+    pub waiting: u64,
+    /// Bits of settled cells behind the first that is not settled, in blocks of 4,096.
+    pub blocks: u64,
+    /// Cells of open runs, in such blocks.
+    pub blocks_most: u64,
+}
+
+impl Footprint {
+    /// Whether it is what it should be: an open cell has an attempt under way or one that waits, and settled cells
+    /// are bits.
+    pub fn is_within_formula(&self) -> bool {
+        self.open <= self.held + self.waiting && self.blocks <= self.blocks_most
+    }
 }
 
 fn view(host: &Host) -> HostView {
@@ -95,6 +123,25 @@ impl Scheduler {
             waiting: u64::try_from(run.wants.len()).unwrap_or(u64::MAX),
             cancelled: run.stopped.is_some_and(|(_, cancelled)| cancelled),
         })
+    }
+
+    /// What is kept. Takes time in proportion to runs and hosts.
+    pub fn footprint(&self) -> Footprint {
+        let count = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
+        let mut footprint = Footprint {
+            hosts: count(self.hosts.len()),
+            runs: count(self.runs.len()),
+            ..Footprint::default()
+        };
+        for run in self.runs.values() {
+            let (open, blocks) = run.kept();
+            footprint.open += if run.stopped.is_none() { open } else { 0 };
+            footprint.held += run.held_count();
+            footprint.waiting += count(run.wants.len());
+            footprint.blocks += blocks;
+            footprint.blocks_most += run.cells.div_ceil(BLOCK);
+        }
+        footprint
     }
 
     /// Who may tell this attempt's outcome: the host, the incarnation that it was given to (this one or a later one
