@@ -96,6 +96,18 @@ fn no_more_is_held_than_there_is_room_for() {
 }
 
 #[test]
+fn what_finds_its_lease_over_when_a_place_is_free_is_not_held_for_ever() {
+    let mut held = Reconcile::new(1, Incarnation(1));
+    held.answered(Moment(100), answer(vec![assignment(1, 1)]));
+    assert!(!held.starting(&attempt(1), Moment(1100)));
+    assert_eq!(held.holding(&BTreeSet::new()), []);
+    // The server says it again, and it starts.
+    let said = held.answered(Moment(1200), answer(vec![assignment(1, 1)]));
+    assert!(matches!(said[..], [Action::Start { .. }]), "{said:?}");
+    assert!(held.starting(&attempt(1), Moment(1300)));
+}
+
+#[test]
 fn without_a_lease_what_waits_is_dropped_and_nothing_starts() {
     let mut held = Reconcile::new(2, Incarnation(1));
     held.answered(
@@ -107,7 +119,6 @@ fn without_a_lease_what_waits_is_dropped_and_nothing_starts() {
         "the lease counts from when the sync was sent"
     );
     assert_eq!(held.lease_left_ms(Moment(600)), 500);
-    assert!(!held.starting(&attempt(2), Moment(1100)));
     assert_eq!(held.passed(Moment(1099)), []);
     assert_eq!(
         held.passed(Moment(1100)),

@@ -140,13 +140,17 @@ impl Reconcile {
         self.lease_end.0.saturating_sub(now.0)
     }
 
-    /// A place is free for this attempt. Whether it may start: it is still held, and there is a lease.
+    /// A place is free for this attempt. Whether it may start: it is still held, and there is a lease. Without a lease it
+    /// is held no longer, so that the server says it again.
     pub fn starting(&mut self, attempt: &AttemptId, now: Moment) -> bool {
         let lease = self.lease_end > now;
         match self.held.get_mut(attempt) {
-            Some(entry) if lease && entry.stage == Stage::Waiting => {
+            Some(entry) if entry.stage == Stage::Waiting => {
                 entry.stage = Stage::Running;
-                true
+                if !lease {
+                    self.held.remove(attempt);
+                }
+                lease
             }
             _ => false,
         }

@@ -37,12 +37,17 @@ pub struct RunView {
     pub settled: u64,
     /// Cells without a verdict of which no host holds an attempt.
     pub pending: u64,
+    /// Cells that were never begun.
+    pub fresh: u64,
     /// Attempts that hosts hold.
     pub held: u64,
     /// Further attempts of begun cells that wait for a host.
     pub waiting: u64,
     /// Whether it was cancelled.
     pub cancelled: bool,
+    /// Whether nothing of it is placed yet, because hosts that may hold attempts of it have not spoken since the
+    /// server's start.
+    pub adopting: bool,
 }
 
 /// How many things a scheduler keeps, in numbers: its memory grows with these and with nothing else.
@@ -119,9 +124,14 @@ impl Scheduler {
             cells: run.cells,
             settled: run.settled,
             pending: run.cells.saturating_sub(run.settled).saturating_sub(busy),
+            fresh: run
+                .cells
+                .saturating_sub(run.settled)
+                .saturating_sub(run.kept().0),
             held: run.held_count(),
             waiting: u64::try_from(run.wants.len()).unwrap_or(u64::MAX),
             cancelled: run.stopped.is_some_and(|(_, cancelled)| cancelled),
+            adopting: !run.fresh && !self.open,
         })
     }
 

@@ -134,6 +134,10 @@ impl Actor {
     /// An attempt ended and its outcome counts: it is judged, and will be recorded with what this leads to.
     async fn ended(&mut self, mut row: EndedRow) {
         let id = row.attempt.clone();
+        if let Some(outgoing) = self.turn.outgoing.get_mut(&row.host) {
+            // It was said again in this turn, before its end was known.
+            outgoing.start.remove(&id);
+        }
         let Some(run) = self.runs.get_mut(&id.run) else {
             return;
         };
