@@ -1,0 +1,264 @@
+//! What must hold in every world, whatever goes wrong: each rule has a name, and looks at the world from outside. May
+//! not: trust what a server or an agent believes, beyond what the rule is about.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use regatta_model::report::Verdict;
+use regatta_model::{AttemptId, HostName, Outcome, RunId};
+use regatta_verdict::judge::AttemptFacts;
+
+use super::store::{Batch, Db, RunRow};
+
+/// A rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Invariant {
+    /// A run whose submission was acknowledged is never lost.
+    AcknowledgedRunsLast,
+    /// An attempt has one recorded outcome at most.
+    OneOutcome,
+    /// An assignment is executed once at most, whoever believes what.
+    AttemptsRunOnce,
+    /// What is recorded as lost with its host does not run there any more, and no two hosts run one attempt.
+    LeaseRule,
+    /// No verdict rests on what a host was to blame for.
+    HostFaultsDecideNothing,
+    /// When the world is calm again, every cell settles.
+    EveryCellSettles,
+    /// Nothing of a run is placed once its cancellation was recorded.
+    CancelledStartsNothing,
+    /// No host runs, or is given, more than it has places.
+    CapacityHolds,
+    /// A free place goes to the waiting run that holds least.
+    SharesAreFair,
+    /// What the scheduler keeps grows with what is under way, not with what was.
+    MemoryWithinFormula,
+    /// No cell is attempted more often than its matrix allows.
+    RetriesWithinBudget,
+}
+
+/// A broken rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    pub invariant: Invariant,
+    pub detail: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.invariant, self.detail)
+    }
+}
+
+/// How an attempt really went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Truth {
+    /// Its container was never started, or something else ended it.
+    Cut,
+    /// Its test came to an end, with this result.
+    Ended { passed: bool },
+}
+
+/// Attempts of a cell whose end is not a cancellation: `repeat`, what is confirmed, and the faults of hosts.
+const ATTEMPTS_MOST: u32 = 3 + HOST_FAULTS_MOST + 1;
+/// Host faults that a cell outlives: the policy's, where the matrix says nothing.
+const HOST_FAULTS_MOST: u32 = 10;
+
+/// Which generations of an attempt were executed. Where a server that knew it is gone, and its host is silent beyond the
+/// lease, a later server gives the same attempt to another host, by a higher generation.
+#[derive(Debug, Default)]
+struct Started {
+    generations: Vec<u64>,
+    place: Option<usize>,
+}
+
+/// What is remembered to tell whether a rule was broken.
+#[derive(Debug, Default)]
+pub struct Checker {
+    pub broken: Option<Violation>,
+    acknowledged: BTreeSet<RunId>,
+    /// Attempts whose container was started: the generations, and where it runs.
+    started: BTreeMap<RunId, BTreeMap<(u64, u32), Started>>,
+    /// How those ended that did not simply pass; and those that passed on their last try.
+    truths: BTreeMap<(AttemptId, HostName), Truth>,
+    ends: BTreeMap<(RunId, u64), u32>,
+}
+
+impl Checker {
+    pub fn broke(&mut self, invariant: Invariant, detail: String) {
+        self.broken.get_or_insert(Violation { invariant, detail });
+    }
+
+    pub fn acknowledged(&mut self, run: &RunId) {
+        self.acknowledged.insert(run.clone());
+    }
+
+    pub fn started(
+        &mut self,
+        attempt: &AttemptId,
+        generation: u64,
+        host: usize,
+        is_awake: impl Fn(usize) -> bool,
+    ) {
+        let of_run = self.started.entry(attempt.run.clone()).or_default();
+        let started = of_run.entry((attempt.cell, attempt.ordinal)).or_default();
+        let again = started.generations.contains(&generation);
+        let elsewhere = started.place.replace(host);
+        started.generations.push(generation);
+        if again {
+            self.broke(
+                Invariant::AttemptsRunOnce,
+                format!("{attempt} was executed before, and is again by host {host}"),
+            );
+        } else if let Some(other) = elsewhere.filter(|other| is_awake(*other)) {
+            self.broke(
+                Invariant::LeaseRule,
+                format!("{attempt} is run by host {other}, and by host {host} too"),
+            );
+        }
+    }
+
+    pub fn runs(&mut self, host: usize, running: usize, slots: u32) {
+        if running > slots as usize {
+            self.broke(
+                Invariant::CapacityHolds,
+                format!("host {host} runs {running} attempts in {slots} places"),
+            );
+        }
+    }
+
+    pub fn stopped(&mut self, attempt: &AttemptId, host: &HostName, truth: Truth) {
+        let of_run = self.started.entry(attempt.run.clone()).or_default();
+        if let Some(started) = of_run.get_mut(&(attempt.cell, attempt.ordinal)) {
+            started.place = None;
+        }
+        let key = (attempt.clone(), host.clone());
+        if truth == (Truth::Ended { passed: true }) {
+            self.truths.remove(&key);
+        } else {
+            self.truths.insert(key, truth);
+        }
+    }
+
+    fn runs_at(&self, attempt: &AttemptId) -> Option<usize> {
+        let of_run = self.started.get(&attempt.run)?;
+        of_run.get(&(attempt.cell, attempt.ordinal))?.place
+    }
+
+    /// A batch was committed.
+    pub fn committed(&mut self, db: &Db, batch: &Batch, is_awake: impl Fn(usize) -> bool) {
+        if let Some(attempt) = db.doubled.first() {
+            self.broke(
+                Invariant::OneOutcome,
+                format!("{attempt} was recorded twice"),
+            );
+        }
+        for (attempt, row) in &batch.attempts {
+            let lost = row.outcome == Outcome::HostLost;
+            if let Some(host) = self
+                .runs_at(attempt)
+                .filter(|host| lost && is_awake(*host) && format!("h{host}") == row.host.as_str())
+            {
+                self.broke(
+                    Invariant::LeaseRule,
+                    format!("{attempt} is recorded as lost while host {host} runs it"),
+                );
+            }
+            if row.outcome == Outcome::Cancelled {
+                continue;
+            }
+            let ends = self
+                .ends
+                .entry((attempt.run.clone(), attempt.cell))
+                .or_default();
+            *ends += 1;
+            let repeat = db.runs.get(&attempt.run).map_or(1, |run| run.repeat);
+            let most = repeat + ATTEMPTS_MOST;
+            if *ends > most {
+                let detail = format!(
+                    "cell {} of {} was attempted {ends} times, and {most} is the most",
+                    attempt.cell, attempt.run
+                );
+                self.broke(Invariant::RetriesWithinBudget, detail);
+            }
+        }
+    }
+
+    /// A host is told to run this.
+    pub fn published(&mut self, attempt: &AttemptId, run: Option<&RunRow>) {
+        if run.is_some_and(|run| run.cancelled) {
+            self.broke(
+                Invariant::CancelledStartsNothing,
+                format!("{attempt} is placed, though its run is cancelled"),
+            );
+        }
+    }
+
+    /// A cell got a verdict from these.
+    pub fn judged(&mut self, run: &RunId, cell: u64, verdict: Verdict, facts: &[AttemptFacts]) {
+        let truth = |facts: &AttemptFacts| {
+            let attempt = AttemptId {
+                run: run.clone(),
+                cell,
+                ordinal: facts.ordinal,
+            };
+            let begun = self
+                .started
+                .get(run)
+                .is_some_and(|of_run| of_run.contains_key(&(cell, facts.ordinal)));
+            let passed = Truth::Ended { passed: true };
+            let unsaid = if begun { passed } else { Truth::Cut };
+            self.truths
+                .get(&(attempt, facts.host.clone()))
+                .copied()
+                .unwrap_or(unsaid)
+        };
+        let really = |passed| {
+            facts
+                .iter()
+                .any(|facts| truth(facts) == Truth::Ended { passed })
+        };
+        let founded = match verdict {
+            Verdict::Passed => really(true),
+            Verdict::Failed => really(false),
+            Verdict::Flaky => really(true) && really(false),
+            Verdict::Unresolved => true,
+        };
+        if !founded {
+            self.broke(
+                Invariant::HostFaultsDecideNothing,
+                format!("cell {cell} of {run} is {verdict:?}, and no test ended so: {facts:?}"),
+            );
+        }
+    }
+
+    /// The world came to its end: `why` says what did not, if anything.
+    pub fn ended(&mut self, db: &Db, unsettled: Option<String>) {
+        let lost = self
+            .acknowledged
+            .iter()
+            .find(|id| !db.runs.contains_key(*id));
+        if let Some(id) = lost.cloned() {
+            self.broke(
+                Invariant::AcknowledgedRunsLast,
+                format!("{id} was acknowledged, and is not there"),
+            );
+        }
+        if let Some(detail) = unsettled {
+            self.broke(Invariant::EveryCellSettles, detail);
+        }
+        for (id, run) in &db.runs {
+            let cells: BTreeSet<u64> = db
+                .ends
+                .get(id)
+                .into_iter()
+                .flat_map(|ends| ends.keys().map(|(cell, _)| *cell))
+                .collect();
+            let begun = u64::try_from(cells.len()).unwrap_or(u64::MAX);
+            if run.over && !run.cancelled && begun != run.cells {
+                let detail = format!("{id} is over with {begun} of {} cells", run.cells);
+                self.broke(Invariant::EveryCellSettles, detail);
+            }
+        }
+    }
+}

@@ -1,0 +1,731 @@
+//! A host: its clock, its disk, its executor with containers, and its agent with the real reconcile logic. May not:
+//! decide what it holds; that is `reconcile`'s.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use regatta_daemon::reconcile::{Action, Moment, Reconcile};
+use regatta_model::case::Results;
+use regatta_model::container::{Limits, Network};
+use regatta_model::plan::{AttemptPlan, Command, Keep, StepPlan};
+use regatta_model::wire::{
+    ENDED_MOST, EndedAttempt, HostFacts, LogPlace, PROTOCOL, SyncRequest, SyncResponse,
+};
+use regatta_model::{AttemptId, Blame, Digest, HostName, Incarnation, Outcome};
+
+use super::chance::Chance;
+use super::check::Truth;
+use super::setup::{Plant, Setup};
+use super::{Ev, Request, World};
+
+/// Longest that an agent asks the server to wait, and how much longer it waits for an answer.
+const POLL_MS: u64 = 5_000;
+const PATIENCE_MS: u64 = 5_000;
+/// Pauses between tries to reach a server: the first, and the longest.
+const PAUSES_MS: (u64, u64) = (100, 5_000);
+
+/// What is wrong with a host, if anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bad {
+    Not,
+    /// Its attempts mostly fail.
+    Failing,
+    /// Its attempts take ten times as long.
+    Slow,
+}
+
+/// What a test is run with here: nothing of it matters.
+fn plan() -> AttemptPlan {
+    AttemptPlan {
+        axes: BTreeMap::new(),
+        image: Digest::of(b"image"),
+        files: Vec::new(),
+        setup: None,
+        test: StepPlan {
+            run: Command::Exec(Vec::new()),
+            env: BTreeMap::new(),
+            user: None,
+            workdir: None,
+            timeout_ms: 0,
+            network: Network::None,
+        },
+        volumes: Vec::new(),
+        limits: Limits::default(),
+        results: Vec::new(),
+        artifacts: Vec::new(),
+        keep: Keep::Never,
+    }
+}
+
+/// A server's order to run an attempt.
+pub fn assignment(attempt: AttemptId, generation: u64) -> regatta_model::wire::Assignment {
+    regatta_model::wire::Assignment {
+        attempt,
+        generation,
+        plan: plan(),
+    }
+}
+
+#[derive(Debug)]
+pub struct Host {
+    pub name: HostName,
+    pub rack: usize,
+    slots: u32,
+    bad: Bad,
+    /// How much faster than the world its clock runs, in millionths.
+    clock_ppm: i64,
+    up: bool,
+    hung_until: u64,
+    /// Requests and answers are lost until then.
+    pub mute_until: u64,
+    pub deaf_until: u64,
+    incarnation: Incarnation,
+    /// Lives of the executor's process and of the agent's.
+    executor: u64,
+    pub agent: u64,
+    reconcile: Reconcile,
+    waiting: VecDeque<AttemptId>,
+    running: BTreeSet<AttemptId>,
+    /// Outcomes that the executor keeps until the agent took them.
+    kept: BTreeMap<AttemptId, EndedAttempt>,
+    /// On disk: what was made ready to run, and outcomes that nobody acknowledged.
+    records: BTreeMap<AttemptId, u64>,
+    outbox: BTreeMap<AttemptId, EndedAttempt>,
+    /// By the host's own clock.
+    lease_end: u64,
+    lease_watched: bool,
+    sequence: u64,
+    exchange: Option<Exchange>,
+    exchanges: u64,
+    news: bool,
+    /// The number of the moment at which it will speak.
+    wake: u64,
+    pause_ms: u64,
+    server: usize,
+}
+
+/// A sync that was sent and not answered.
+#[derive(Clone, Copy, Debug)]
+struct Exchange {
+    number: u64,
+    /// The host's own time when it was sent.
+    sent: u64,
+    /// The server may wait with its answer.
+    polls: bool,
+}
+
+impl Host {
+    pub fn new(index: usize, setup: &Setup, chance: &mut Chance) -> Self {
+        let bad = match chance.within(0, 199) {
+            0 => Bad::Failing,
+            1 => Bad::Slow,
+            _ => Bad::Not,
+        };
+        let drift = i64::try_from(chance.within(0, 100_000)).unwrap_or(0) - 50_000;
+        Self {
+            name: format!("h{index}").parse().expect("a fine name"),
+            rack: index % setup.racks,
+            slots: setup.slots,
+            bad,
+            clock_ppm: drift,
+            up: false,
+            hung_until: 0,
+            mute_until: 0,
+            deaf_until: 0,
+            incarnation: Incarnation(0),
+            executor: 0,
+            agent: 0,
+            reconcile: Reconcile::new(setup.slots, Incarnation(0)),
+            waiting: VecDeque::new(),
+            running: BTreeSet::new(),
+            kept: BTreeMap::new(),
+            records: BTreeMap::new(),
+            outbox: BTreeMap::new(),
+            lease_end: 0,
+            lease_watched: false,
+            sequence: 0,
+            exchange: None,
+            exchanges: 0,
+            news: false,
+            wake: 0,
+            pause_ms: PAUSES_MS.0,
+            server: 0,
+        }
+    }
+
+    /// Whether nothing on it moves. (When it goes on, it looks at its lease before anything else.)
+    pub fn hangs_at(&self, now: u64) -> bool {
+        self.hung_until > now
+    }
+
+    /// The host's own time.
+    fn local(&self, now: u64) -> u64 {
+        let drift = i128::from(now) * i128::from(self.clock_ppm) / 1_000_000;
+        u64::try_from(i128::from(now) + drift).unwrap_or(0)
+    }
+
+    /// How long the world waits for the host's own time to come, rounded up.
+    fn until(&self, now: u64, local: u64) -> u64 {
+        let left = i128::from(local.saturating_sub(self.local(now)));
+        let rate = 1_000_000 + i128::from(self.clock_ppm);
+        u64::try_from(left * 1_000_000 / rate).unwrap_or(0) + 1
+    }
+}
+
+impl World {
+    fn is_live(&self, host: usize, life: u64) -> bool {
+        self.hosts[host].up && self.hosts[host].agent == life
+    }
+
+    /// Puts an event of a host that hangs off until it goes on.
+    fn hangs(&mut self, host: usize, ev: impl FnOnce() -> Ev) -> bool {
+        let until = self.hosts[host].hung_until;
+        if until > self.now {
+            let ev = ev();
+            self.at(until - self.now, ev);
+        }
+        until > self.now
+    }
+
+    /// There is something to tell: soon, and in place of a sync that only waits.
+    fn news(&mut self, host: usize) {
+        let this = &mut self.hosts[host];
+        this.news = true;
+        if this.exchange.is_some_and(|exchange| exchange.polls) {
+            this.exchange = None;
+        }
+        if this.exchange.is_none() {
+            self.wake_after(host, 3);
+        }
+    }
+
+    /// Lets the agent speak after so many milliseconds, and not before.
+    fn wake_after(&mut self, host: usize, millis: u64) {
+        self.hosts[host].wake += 1;
+        let number = self.hosts[host].wake;
+        self.at(millis, Ev::Wake { host, number });
+    }
+
+    pub(super) fn wake(&mut self, host: usize, number: u64) {
+        let this = &self.hosts[host];
+        if !this.up || this.wake != number || this.exchange.is_some() {
+            return;
+        }
+        if !self.hangs(host, || Ev::Wake { host, number }) {
+            self.sync(host);
+        }
+    }
+
+    fn sync(&mut self, index: usize) {
+        let now = self.now;
+        let host = &mut self.hosts[index];
+        let ended: Vec<EndedAttempt> = host.outbox.values().take(ENDED_MOST).cloned().collect();
+        let told: BTreeSet<AttemptId> = ended.iter().map(|end| end.attempt.clone()).collect();
+        let polls = told.is_empty() && !host.news && host.sequence > 0;
+        host.news = false;
+        host.sequence += 1;
+        host.exchanges += 1;
+        let number = host.exchanges;
+        let sent = host.local(now);
+        host.exchange = Some(Exchange {
+            number,
+            sent,
+            polls,
+        });
+        let wait_ms = if polls { POLL_MS } else { 0 };
+        let body = SyncRequest {
+            protocol: PROTOCOL,
+            host: host.name.clone(),
+            incarnation: host.reconcile.incarnation(),
+            sequence: host.sequence,
+            facts: HostFacts::default(),
+            slots: host.slots,
+            free: host.reconcile.free(),
+            holding: host.reconcile.holding(&told),
+            ended,
+            wait_ms,
+        };
+        let (life, server, muted) = (host.agent, host.server, host.mute_until > now);
+        let request = Request {
+            host: index,
+            life,
+            exchange: number,
+            body,
+        };
+        let doubled = !self.calm && self.chance.permille(self.setup.doubled_permille);
+        for _ in 0..1 + usize::from(doubled) {
+            let after = self.delay();
+            if !muted && !self.is_lost() {
+                let request = Box::new(request.clone());
+                self.at(after, Ev::Request { server, request });
+            }
+        }
+        let exchange = number;
+        self.at(
+            wait_ms + PATIENCE_MS,
+            Ev::Timeout {
+                host: index,
+                life,
+                exchange,
+            },
+        );
+    }
+
+    /// A sync came to nothing: the other server is tried, after a pause.
+    pub(super) fn no_answer(&mut self, index: usize, life: u64, exchange: u64, why: &'static str) {
+        if !self.is_live(index, life) {
+            return;
+        }
+        if self.hangs(index, || Ev::Refused {
+            host: index,
+            life,
+            exchange,
+        }) {
+            return;
+        }
+        let now = self.now;
+        let servers = self.servers.len();
+        let host = &mut self.hosts[index];
+        if host.exchange.is_none_or(|open| open.number != exchange) {
+            return;
+        }
+        host.exchange = None;
+        host.news = true;
+        host.server = (host.server + 1) % servers;
+        let local = Moment(host.local(now));
+        let dropped = host.reconcile.passed(local);
+        let pause = host.pause_ms;
+        host.pause_ms = (pause * 2).min(PAUSES_MS.1);
+        self.trace
+            .say(now, || format!("h{index} hears nothing: {why}"));
+        self.act(index, dropped);
+        let after = pause / 2 + self.chance.within(0, pause);
+        self.wake_after(index, after);
+    }
+
+    pub(super) fn answer_arrives(
+        &mut self,
+        index: usize,
+        life: u64,
+        exchange: u64,
+        answer: SyncResponse,
+    ) {
+        if !self.is_live(index, life) {
+            return;
+        }
+        if self.hangs(index, || Ev::Answer {
+            host: index,
+            life,
+            exchange,
+            answer: Box::new(answer.clone()),
+        }) {
+            return;
+        }
+        let now = self.now;
+        let host = &mut self.hosts[index];
+        let Some(open) = host.exchange.filter(|open| open.number == exchange) else {
+            return;
+        };
+        if host.deaf_until > now {
+            return;
+        }
+        host.exchange = None;
+        host.pause_ms = PAUSES_MS.0;
+        if self.setup.plant == Some(Plant::PlacesUncounted) {
+            host.reconcile.set_queue(100);
+        }
+        let next_sync_ms = answer.next_sync_ms.max(10);
+        let actions = host.reconcile.answered(Moment(open.sent), answer);
+        let local = host.local(now);
+        host.lease_end = local + host.reconcile.lease_left_ms(Moment(local));
+        self.watch_lease(index);
+        self.act(index, actions);
+        self.fill_places(index);
+        let host = &mut self.hosts[index];
+        if host.exchange.is_some() {
+            return;
+        }
+        let busy = host.reconcile.free() == 0 && host.outbox.is_empty() && !host.news;
+        let after = if busy { next_sync_ms } else { 2 };
+        self.wake_after(index, after);
+    }
+
+    /// Does what the reconcile logic says.
+    fn act(&mut self, index: usize, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Start { attempt, .. } => self.hosts[index].waiting.push_back(attempt),
+                Action::Drop { attempt } => self.hosts[index].waiting.retain(|a| *a != attempt),
+                Action::Stop { attempt } => self.kill(index, &attempt, Outcome::Cancelled, None),
+                Action::Acknowledged { attempt } => {
+                    self.hosts[index].outbox.remove(&attempt);
+                }
+            }
+        }
+    }
+
+    fn fill_places(&mut self, index: usize) {
+        loop {
+            let (now, unbounded) = (self.now, self.setup.plant == Some(Plant::PlacesUncounted));
+            let host = &mut self.hosts[index];
+            if host.running.len() >= host.slots as usize && !unbounded {
+                return;
+            }
+            let Some(attempt) = host.waiting.pop_front() else {
+                return;
+            };
+            if self.setup.plant == Some(Plant::WaitingForgotten) && self.chance.permille(10) {
+                continue;
+            }
+            let local = Moment(host.local(now));
+            if !host.reconcile.starting(&attempt, local) {
+                continue;
+            }
+            let generation = host.reconcile.generation(&attempt).unwrap_or_default();
+            host.records.insert(attempt.clone(), generation);
+            host.running.insert(attempt.clone());
+            let (running, slots, life, bad) =
+                (host.running.len(), host.slots, host.executor, host.bad);
+            let hosts = &self.hosts;
+            let is_awake = |other: usize| !hosts[other].hangs_at(now);
+            self.checker.started(&attempt, generation, index, is_awake);
+            self.checker.runs(index, running, slots);
+            self.trace.say(now, || format!("h{index} starts {attempt}"));
+            let passed = self.passes(&attempt, bad);
+            let usual = self.chance.within(20, self.setup.attempt_ms);
+            let after = if bad == Bad::Slow { usual * 10 } else { usual };
+            let ev = Ev::Ends {
+                host: index,
+                life,
+                attempt,
+                passed,
+            };
+            self.at(after, ev);
+        }
+    }
+
+    /// Whether an attempt passes: of a thousand cells twenty fail, and thirty do now and then.
+    fn passes(&mut self, attempt: &AttemptId, bad: Bad) -> bool {
+        let run: u64 = attempt.run.as_str().bytes().map(u64::from).sum();
+        let mut of_cell = Chance::new(self.setup.seed ^ (run << 40) ^ attempt.cell);
+        let luck = of_cell.within(0, 999);
+        let fails = luck < 20
+            || (luck < 50 && self.chance.permille(500))
+            || bad == Bad::Failing && self.chance.permille(600);
+        !fails
+    }
+
+    fn outcome(
+        &self,
+        index: usize,
+        attempt: &AttemptId,
+        outcome: Outcome,
+        blame: Option<Blame>,
+    ) -> EndedAttempt {
+        EndedAttempt {
+            attempt: attempt.clone(),
+            generation: 0,
+            incarnation: self.hosts[index].incarnation,
+            outcome,
+            blame,
+            detail: String::new(),
+            wall_ms: 0,
+            queue_ms: 0,
+            start_us: 0,
+            cpu_us: 0,
+            peak_memory_bytes: 0,
+            identity: None,
+            changed: Vec::new(),
+            results: Results::default(),
+            log: LogPlace::Empty,
+            artifacts: Vec::new(),
+        }
+    }
+
+    pub(super) fn container_ends(
+        &mut self,
+        host: usize,
+        life: u64,
+        attempt: AttemptId,
+        passed: bool,
+    ) {
+        if !self.hosts[host].up || self.hosts[host].executor != life {
+            return;
+        }
+        let ev = || Ev::Ends {
+            host,
+            life,
+            attempt: attempt.clone(),
+            passed,
+        };
+        if self.hangs(host, ev) || !self.hosts[host].running.contains(&attempt) {
+            return;
+        }
+        let exit_code = i32::from(!passed);
+        let blame = (!passed).then_some(Blame::Test);
+        let outcome = Outcome::Exited { exit_code };
+        self.over(host, &attempt, outcome, blame, Truth::Ended { passed });
+    }
+
+    /// Ends a container from outside.
+    fn kill(&mut self, host: usize, attempt: &AttemptId, outcome: Outcome, blame: Option<Blame>) {
+        if self.hosts[host].running.contains(attempt) {
+            self.over(host, attempt, outcome, blame, Truth::Cut);
+        }
+    }
+
+    fn over(
+        &mut self,
+        index: usize,
+        attempt: &AttemptId,
+        outcome: Outcome,
+        blame: Option<Blame>,
+        truth: Truth,
+    ) {
+        self.hosts[index].running.remove(attempt);
+        let name = self.hosts[index].name.clone();
+        self.checker.stopped(attempt, &name, truth);
+        let end = self.outcome(index, attempt, outcome, blame);
+        self.trace
+            .say(self.now, || format!("h{index} ends {attempt}: {outcome:?}"));
+        self.hosts[index].kept.insert(attempt.clone(), end);
+        self.take_outcome(index, attempt);
+    }
+
+    /// The agent puts an outcome together, and writes it down.
+    fn take_outcome(&mut self, index: usize, attempt: &AttemptId) {
+        let host = &mut self.hosts[index];
+        if !host.reconcile.ending(attempt) {
+            // Nobody holds it any more: it is no outcome.
+            host.kept.remove(attempt);
+            host.records.remove(attempt);
+            return;
+        }
+        let life = host.agent;
+        let after = self.chance.within(1, 5);
+        self.at(
+            after,
+            Ev::Written {
+                host: index,
+                life,
+                attempt: attempt.clone(),
+            },
+        );
+    }
+
+    pub(super) fn written(&mut self, index: usize, life: u64, attempt: &AttemptId) {
+        if !self.is_live(index, life)
+            || self.hangs(index, || Ev::Written {
+                host: index,
+                life,
+                attempt: attempt.clone(),
+            })
+        {
+            return;
+        }
+        let host = &mut self.hosts[index];
+        let Some(mut end) = host.kept.remove(attempt) else {
+            return;
+        };
+        host.records.remove(attempt);
+        if let Some(generation) = host.reconcile.ended(attempt) {
+            end.generation = generation;
+            host.outbox.insert(attempt.clone(), end);
+        }
+        self.fill_places(index);
+        self.news(index);
+    }
+
+    fn watch_lease(&mut self, index: usize) {
+        let host = &mut self.hosts[index];
+        if !host.lease_watched {
+            host.lease_watched = true;
+            let (after, life) = (host.until(self.now, host.lease_end), host.executor);
+            self.at(after, Ev::LeaseEnds { host: index, life });
+        }
+    }
+
+    pub(super) fn lease_ends(&mut self, index: usize, life: u64) {
+        if !self.hosts[index].up || self.hosts[index].executor != life {
+            return;
+        }
+        if self.hangs(index, || Ev::LeaseEnds { host: index, life }) {
+            return;
+        }
+        self.hosts[index].lease_watched = false;
+        if !self.end_without_lease(index) {
+            self.watch_lease(index);
+        }
+    }
+
+    /// The executor ends everything where there is no lease; whether that was so.
+    fn end_without_lease(&mut self, index: usize) -> bool {
+        let host = &self.hosts[index];
+        let over = host.local(self.now) >= host.lease_end;
+        if over && self.setup.plant != Some(Plant::LeaseOutlived) {
+            for attempt in host.running.clone() {
+                self.kill(index, &attempt, Outcome::HostLost, Some(Blame::Host));
+            }
+        }
+        over
+    }
+
+    /// A host that hung goes on: before anything else, it sees that its lease is over.
+    pub(super) fn resumes(&mut self, index: usize) {
+        if self.hosts[index].up && self.hosts[index].hung_until <= self.now {
+            self.end_without_lease(index);
+        }
+    }
+
+    pub(super) fn hang(&mut self, index: usize, millis: u64) {
+        let until = self.now + millis;
+        let host = &mut self.hosts[index];
+        if host.up && host.hung_until <= self.now {
+            host.hung_until = until;
+            self.trace
+                .say(self.now, || format!("h{index} hangs for {millis} ms"));
+            self.at(millis, Ev::Resumes { host: index });
+        }
+    }
+
+    /// The executor, and all that it runs, is no more.
+    fn lose_containers(&mut self, index: usize) {
+        let host = &mut self.hosts[index];
+        host.executor += 1;
+        host.lease_watched = false;
+        host.lease_end = 0;
+        host.kept.clear();
+        let name = host.name.clone();
+        for attempt in std::mem::take(&mut host.running) {
+            self.checker.stopped(&attempt, &name, Truth::Cut);
+        }
+    }
+
+    /// The machine goes down, and comes up after so many milliseconds.
+    pub(super) fn reboot(&mut self, index: usize, millis: u64) {
+        if !self.hosts[index].up {
+            return;
+        }
+        self.trace
+            .say(self.now, || format!("h{index} is down for {millis} ms"));
+        self.lose_containers(index);
+        let host = &mut self.hosts[index];
+        host.up = false;
+        host.hung_until = 0;
+        host.agent += 1;
+        let life = host.agent;
+        self.at(
+            millis,
+            Ev::Starts {
+                host: index,
+                life,
+                reborn: true,
+            },
+        );
+    }
+
+    /// The machine's disk is new when it comes up: what it remembered is lost.
+    pub(super) fn lose_disk(&mut self, index: usize) {
+        if !self.hosts[index].up {
+            self.trace
+                .say(self.now, || format!("h{index} gets a new disk"));
+            self.hosts[index].records.clear();
+            self.hosts[index].outbox.clear();
+        }
+    }
+
+    /// The agent's process is killed and started again; containers run on.
+    pub(super) fn restart_agent(&mut self, index: usize, millis: u64) {
+        let host = &mut self.hosts[index];
+        if !host.up || host.hung_until > self.now {
+            return;
+        }
+        self.trace
+            .say(self.now, || format!("h{index}: the agent is killed"));
+        host.agent += 1;
+        let life = host.agent;
+        self.at(
+            millis,
+            Ev::Starts {
+                host: index,
+                life,
+                reborn: false,
+            },
+        );
+    }
+
+    /// The executor is killed; another one is there at once.
+    pub(super) fn kill_executor(&mut self, index: usize) {
+        if !self.hosts[index].up || self.hosts[index].hung_until > self.now {
+            return;
+        }
+        self.trace
+            .say(self.now, || format!("h{index}: the executor is killed"));
+        self.lose_containers(index);
+        let host = &mut self.hosts[index];
+        host.incarnation = Incarnation(self.now + 1);
+        let dropped = host.reconcile.reborn(host.incarnation);
+        self.act(index, dropped);
+        self.tell_lost(index);
+        self.news(index);
+    }
+
+    /// What was made ready and has neither a container nor an outcome went down with its executor.
+    fn tell_lost(&mut self, index: usize) {
+        let host = &self.hosts[index];
+        let lost: Vec<AttemptId> = host
+            .records
+            .keys()
+            .filter(|attempt| !host.running.contains(*attempt) && !host.kept.contains_key(*attempt))
+            .cloned()
+            .collect();
+        for attempt in lost {
+            let end = self.outcome(index, &attempt, Outcome::HostLost, Some(Blame::Host));
+            self.hosts[index].kept.insert(attempt.clone(), end);
+            self.take_outcome(index, &attempt);
+        }
+    }
+
+    /// The agent starts, after the machine did where it is `reborn`, and looks at what there is.
+    pub(super) fn starts(&mut self, index: usize, life: u64, reborn: bool) {
+        if self.hosts[index].agent != life
+            || self.hangs(index, || Ev::Starts {
+                host: index,
+                life,
+                reborn,
+            })
+        {
+            return;
+        }
+        let now = self.now;
+        let dropped = self.setup.plant == Some(Plant::OutboxDropped);
+        let host = &mut self.hosts[index];
+        host.up = true;
+        if reborn {
+            host.incarnation = Incarnation(now + 1);
+        }
+        if dropped && !reborn {
+            host.outbox.clear();
+        }
+        let mut reconcile = Reconcile::new(host.slots, host.incarnation);
+        for (attempt, generation) in &host.records {
+            reconcile.adopt(attempt.clone(), *generation);
+        }
+        for (attempt, end) in &host.outbox {
+            reconcile.adopt_ended(attempt.clone(), end.generation);
+        }
+        if host.lease_end > host.local(now) {
+            reconcile.adopt_lease(Moment(host.lease_end));
+        }
+        host.reconcile = reconcile;
+        host.waiting.clear();
+        (host.exchange, host.sequence, host.news) = (None, 0, true);
+        let kept: Vec<AttemptId> = host.kept.keys().cloned().collect();
+        self.trace
+            .say(now, || format!("h{index}: the agent starts"));
+        for attempt in kept {
+            self.take_outcome(index, &attempt);
+        }
+        self.tell_lost(index);
+        self.news(index);
+    }
+}
