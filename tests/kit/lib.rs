@@ -6,8 +6,6 @@ pub mod busybox;
 pub mod command;
 pub mod leaks;
 pub mod process;
-#[path = "../sim/world.rs"]
-pub mod sim;
 
 use std::time::{Duration, Instant};
 

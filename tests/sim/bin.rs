@@ -4,8 +4,8 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser;
-use regatta_tests::sim::World;
-use regatta_tests::sim::setup::{Plant, Setup};
+use regatta_sim::World;
+use regatta_sim::setup::{Plant, Setup};
 
 /// Plays fleets in virtual time, and looks whether a rule is broken.
 #[derive(Parser)]

@@ -8,7 +8,7 @@ use regatta_model::report::Verdict;
 use regatta_model::{AttemptId, HostName, Outcome, RunId};
 use regatta_verdict::judge::AttemptFacts;
 
-use super::store::{Batch, Db, RunRow};
+use crate::store::{Batch, Db, RunRow};
 
 /// A rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

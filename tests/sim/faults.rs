@@ -1,11 +1,11 @@
 //! What goes wrong, and how often; and the end of all that. May not: break a rule itself.
 
-use super::servers::Step;
-use super::{Ev, World};
+use crate::servers::Step;
+use crate::{Ev, World};
 
 impl World {
     /// Something goes wrong, and something else will after a while.
-    pub(super) fn fault(&mut self) {
+    pub(crate) fn fault(&mut self) {
         if self.calm {
             return;
         }
@@ -86,7 +86,7 @@ impl World {
     }
 
     /// All that is broken is mended. Bad hosts stay bad.
-    pub(super) fn calm_down(&mut self) {
+    pub(crate) fn calm_down(&mut self) {
         self.calm = true;
         self.trace
             .say(self.now, || "from now on all is well".into());

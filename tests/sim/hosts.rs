@@ -12,10 +12,10 @@ use regatta_model::wire::{
 };
 use regatta_model::{AttemptId, Blame, Digest, HostName, Incarnation, Outcome};
 
-use super::chance::Chance;
-use super::check::Truth;
-use super::setup::{Plant, Setup};
-use super::{Ev, Request, World};
+use crate::chance::Chance;
+use crate::check::Truth;
+use crate::setup::{Plant, Setup};
+use crate::{Ev, Request, World};
 
 /// Longest that an agent asks the server to wait, and how much longer it waits for an answer.
 const POLL_MS: u64 = 5_000;
@@ -205,7 +205,7 @@ impl World {
         self.at(millis, Ev::Wake { host, number });
     }
 
-    pub(super) fn wake(&mut self, host: usize, number: u64) {
+    pub(crate) fn wake(&mut self, host: usize, number: u64) {
         let this = &self.hosts[host];
         if !this.up || this.wake != number || this.exchange.is_some() {
             return;
@@ -271,7 +271,7 @@ impl World {
     }
 
     /// A sync came to nothing: the other server is tried, after a pause.
-    pub(super) fn no_answer(&mut self, index: usize, life: u64, exchange: u64, why: &'static str) {
+    pub(crate) fn no_answer(&mut self, index: usize, life: u64, exchange: u64, why: &'static str) {
         if !self.is_live(index, life) {
             return;
         }
@@ -302,7 +302,7 @@ impl World {
         self.wake_after(index, after);
     }
 
-    pub(super) fn answer_arrives(
+    pub(crate) fn answer_arrives(
         &mut self,
         index: usize,
         life: u64,
@@ -441,7 +441,7 @@ impl World {
         }
     }
 
-    pub(super) fn container_ends(
+    pub(crate) fn container_ends(
         &mut self,
         host: usize,
         life: u64,
@@ -512,7 +512,7 @@ impl World {
         );
     }
 
-    pub(super) fn written(&mut self, index: usize, life: u64, attempt: &AttemptId) {
+    pub(crate) fn written(&mut self, index: usize, life: u64, attempt: &AttemptId) {
         if !self.is_live(index, life)
             || self.hangs(index, || Ev::Written {
                 host: index,
@@ -544,7 +544,7 @@ impl World {
         }
     }
 
-    pub(super) fn lease_ends(&mut self, index: usize, life: u64) {
+    pub(crate) fn lease_ends(&mut self, index: usize, life: u64) {
         if !self.hosts[index].up || self.hosts[index].executor != life {
             return;
         }
@@ -570,13 +570,13 @@ impl World {
     }
 
     /// A host that hung goes on: before anything else, it sees that its lease is over.
-    pub(super) fn resumes(&mut self, index: usize) {
+    pub(crate) fn resumes(&mut self, index: usize) {
         if self.hosts[index].up && self.hosts[index].hung_until <= self.now {
             self.end_without_lease(index);
         }
     }
 
-    pub(super) fn hang(&mut self, index: usize, millis: u64) {
+    pub(crate) fn hang(&mut self, index: usize, millis: u64) {
         let until = self.now + millis;
         let host = &mut self.hosts[index];
         if host.up && host.hung_until <= self.now {
@@ -601,7 +601,7 @@ impl World {
     }
 
     /// The machine goes down, and comes up after so many milliseconds.
-    pub(super) fn reboot(&mut self, index: usize, millis: u64) {
+    pub(crate) fn reboot(&mut self, index: usize, millis: u64) {
         if !self.hosts[index].up {
             return;
         }
@@ -624,7 +624,7 @@ impl World {
     }
 
     /// The machine's disk is new when it comes up: what it remembered is lost.
-    pub(super) fn lose_disk(&mut self, index: usize) {
+    pub(crate) fn lose_disk(&mut self, index: usize) {
         if !self.hosts[index].up {
             self.trace
                 .say(self.now, || format!("h{index} gets a new disk"));
@@ -634,7 +634,7 @@ impl World {
     }
 
     /// The agent's process is killed and started again; containers run on.
-    pub(super) fn restart_agent(&mut self, index: usize, millis: u64) {
+    pub(crate) fn restart_agent(&mut self, index: usize, millis: u64) {
         let host = &mut self.hosts[index];
         if !host.up || host.hung_until > self.now {
             return;
@@ -654,7 +654,7 @@ impl World {
     }
 
     /// The executor is killed; another one is there at once.
-    pub(super) fn kill_executor(&mut self, index: usize) {
+    pub(crate) fn kill_executor(&mut self, index: usize) {
         if !self.hosts[index].up || self.hosts[index].hung_until > self.now {
             return;
         }
@@ -686,7 +686,7 @@ impl World {
     }
 
     /// The agent starts, after the machine did where it is `reborn`, and looks at what there is.
-    pub(super) fn starts(&mut self, index: usize, life: u64, reborn: bool) {
+    pub(crate) fn starts(&mut self, index: usize, life: u64, reborn: bool) {
         if self.hosts[index].agent != life
             || self.hangs(index, || Ev::Starts {
                 host: index,

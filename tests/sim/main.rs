@@ -1,9 +1,9 @@
 //! Thousands of small fleets and a large one in virtual time: what must hold does hold whatever goes wrong, and where a
 //! rule is broken on purpose, the world notices. May not: depend on how fast this machine is.
 
-use regatta_tests::sim::World;
-use regatta_tests::sim::check::Invariant;
-use regatta_tests::sim::setup::{Plant, Setup};
+use regatta_sim::World;
+use regatta_sim::check::Invariant;
+use regatta_sim::setup::{Plant, Setup};
 
 /// Worlds that must be kind to the rules.
 const WORLDS: u64 = 2_000;

@@ -13,10 +13,10 @@ use regatta_scheduler::{
 };
 use regatta_verdict::judge::{self, AttemptFacts};
 
-use super::check::Invariant;
-use super::setup::Plant;
-use super::store::{Batch, EndRow, Ends, Refused, RunRow};
-use super::{Ev, LEADER_MS, LEASE_MS, Request, Wish, World};
+use crate::check::Invariant;
+use crate::setup::Plant;
+use crate::store::{Batch, EndRow, Ends, Refused, RunRow};
+use crate::{Ev, LEADER_MS, LEASE_MS, Request, Wish, World};
 
 const TICK_MS: u64 = 250;
 const BATCH_MOST: usize = 1024;
@@ -54,6 +54,8 @@ struct Leading {
     runs: BTreeMap<RunId, Book>,
     hosts: BTreeMap<HostName, Known>,
     waiting: BTreeMap<usize, Waiting>,
+    /// Until when each of them waits.
+    deadlines: BTreeSet<(u64, usize)>,
     inbox: VecDeque<Message>,
     todo: VecDeque<Todo>,
     turn: Turn,
@@ -63,7 +65,7 @@ struct Leading {
 }
 
 enum Message {
-    Sync(Request),
+    Sync(Box<Request>),
     Wish(Wish),
 }
 
@@ -136,7 +138,7 @@ impl Leading {
 }
 
 impl World {
-    pub(super) fn start_server(&mut self, server: usize) {
+    pub(crate) fn start_server(&mut self, server: usize) {
         let this = &mut self.servers[server];
         this.up = true;
         this.life += 1;
@@ -159,7 +161,7 @@ impl World {
         until > self.now
     }
 
-    pub(super) fn crash(&mut self, server: usize) {
+    pub(crate) fn crash(&mut self, server: usize) {
         if !self.servers[server].up {
             return;
         }
@@ -174,11 +176,11 @@ impl World {
         self.at(after, Ev::Restart { server });
     }
 
-    pub(super) fn crash_at(&mut self, server: usize, step: Step) {
+    pub(crate) fn crash_at(&mut self, server: usize, step: Step) {
         self.servers[server].dies_at = Some(step);
     }
 
-    pub(super) fn pause(&mut self, server: usize, millis: u64) {
+    pub(crate) fn pause(&mut self, server: usize, millis: u64) {
         if self.servers[server].up {
             self.trace.say(self.now, || {
                 format!("server {server} is stopped for {millis} ms")
@@ -205,7 +207,7 @@ impl World {
     }
 
     /// Takes the lead or keeps it, where the database says so.
-    pub(super) fn lead(&mut self, server: usize, life: u64) {
+    pub(crate) fn lead(&mut self, server: usize, life: u64) {
         if !self.is_running(server, life) || self.stops(server, Ev::Lead { server, life }) {
             return;
         }
@@ -272,6 +274,7 @@ impl World {
             runs: BTreeMap::new(),
             hosts: known.collect(),
             waiting: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
             inbox: VecDeque::new(),
             todo: VecDeque::new(),
             turn: Turn::default(),
@@ -327,7 +330,7 @@ impl World {
         }
     }
 
-    pub(super) fn tick(&mut self, server: usize, life: u64) {
+    pub(crate) fn tick(&mut self, server: usize, life: u64) {
         if !self.is_running(server, life) || self.stops(server, Ev::Tick { server, life }) {
             return;
         }
@@ -346,7 +349,7 @@ impl World {
         }
     }
 
-    pub(super) fn request_arrives(&mut self, server: usize, request: Request) {
+    pub(crate) fn request_arrives(&mut self, server: usize, request: Request) {
         if !self.servers[server].up || self.servers[server].leading.is_none() {
             let Request {
                 host,
@@ -364,11 +367,11 @@ impl World {
                 },
             );
         } else {
-            self.put(server, Message::Sync(request));
+            self.put(server, Message::Sync(Box::new(request)));
         }
     }
 
-    pub(super) fn wish_arrives(&mut self, server: usize, wish: Wish) {
+    pub(crate) fn wish_arrives(&mut self, server: usize, wish: Wish) {
         // Who does not lead says so, and the client asks again.
         if self.servers[server].up && self.servers[server].leading.is_some() {
             self.put(server, Message::Wish(wish));
@@ -388,7 +391,7 @@ impl World {
     }
 
     /// Decides about all that arrived.
-    pub(super) fn turn(&mut self, server: usize, life: u64) {
+    pub(crate) fn turn(&mut self, server: usize, life: u64) {
         if !self.is_running(server, life) || self.stops(server, Ev::Turn { server, life }) {
             return;
         }
@@ -401,7 +404,7 @@ impl World {
         leading.busy = true;
         for _ in 0..BATCH_MOST {
             match leading.inbox.pop_front() {
-                Some(Message::Sync(request)) => self.synced(&mut leading, request),
+                Some(Message::Sync(request)) => self.synced(&mut leading, *request),
                 Some(Message::Wish(wish)) => self.wished(&mut leading, wish),
                 None => break,
             }
@@ -434,7 +437,7 @@ impl World {
         }
     }
 
-    pub(super) fn commit(&mut self, server: usize, life: u64) {
+    pub(crate) fn commit(&mut self, server: usize, life: u64) {
         if !self.is_running(server, life) || self.stops(server, Ev::Commit { server, life }) {
             return;
         }
@@ -463,7 +466,7 @@ impl World {
     }
 
     /// Says what was decided, now that it is recorded.
-    pub(super) fn publish(&mut self, server: usize, life: u64) {
+    pub(crate) fn publish(&mut self, server: usize, life: u64) {
         if !self.is_running(server, life) || self.stops(server, Ev::Publish { server, life }) {
             return;
         }
@@ -489,10 +492,9 @@ impl World {
                 self.answer(&mut leading, host_index(&name), outgoing);
             }
         }
-        let due =
-            |(host, waiting): (&usize, &Waiting)| (waiting.deadline <= self.now).then_some(*host);
-        let due: Vec<usize> = leading.waiting.iter().filter_map(due).collect();
-        for host in due {
+        while let Some(&(deadline, host)) = leading.deadlines.first()
+            && deadline <= self.now
+        {
             self.answer(&mut leading, host, Outgoing::default());
         }
         leading.busy = false;
@@ -507,12 +509,18 @@ impl World {
     }
 
     fn answer(&mut self, leading: &mut Leading, host: usize, outgoing: Outgoing) {
-        let Some(Waiting { life, exchange, .. }) = leading.waiting.remove(&host) else {
+        let Some(waiting) = leading.waiting.remove(&host) else {
             return;
         };
+        let Waiting {
+            life,
+            exchange,
+            deadline,
+        } = waiting;
+        leading.deadlines.remove(&(deadline, host));
         let start = outgoing.start.into_iter();
         let start: Vec<Assignment> = start
-            .map(|(attempt, generation)| super::hosts::assignment(attempt, generation))
+            .map(|(attempt, generation)| crate::hosts::assignment(attempt, generation))
             .collect();
         let stop = outgoing.stop.into_iter().map(|(attempt, reason)| Stop {
             attempt,
@@ -672,6 +680,7 @@ impl World {
             .acknowledged
             .extend(acknowledged);
         let deadline = self.now + body.wait_ms;
+        leading.deadlines.insert((deadline, index));
         leading.waiting.insert(
             index,
             Waiting {

@@ -51,8 +51,8 @@ impl Plant {
     ];
 
     /// The invariant that must notice it.
-    pub fn caught_by(self) -> super::check::Invariant {
-        use super::check::Invariant;
+    pub fn caught_by(self) -> crate::check::Invariant {
+        use crate::check::Invariant;
         match self {
             Self::AckBeforeCommit => Invariant::AcknowledgedRunsLast,
             Self::NoFencing => Invariant::OneOutcome,
@@ -112,7 +112,7 @@ pub struct Setup {
 impl Setup {
     /// A few hosts and runs, and much that goes wrong. What exactly, the seed says.
     pub fn small(seed: u64) -> Self {
-        let mut chance = super::chance::Chance::new(seed ^ 0x5eed);
+        let mut chance = crate::chance::Chance::new(seed ^ 0x5eed);
         Self {
             seed,
             hosts: 2 + chance.index(7),

@@ -1,6 +1,7 @@
 //! The database, as far as a server can tell: what is committed lasts, a batch is whole or not there at all, and what a
 //! deposed leader writes is refused. It can be away. May not: decide anything.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use regatta_model::{AttemptId, Blame, CellNumber, HostName, Incarnation, Ordinal, Outcome, RunId};
@@ -116,10 +117,11 @@ impl Db {
         for (attempt, row) in &batch.attempts {
             let ends = self.ends.entry(attempt.run.clone()).or_default();
             let key = (attempt.cell, attempt.ordinal);
-            if ends.contains_key(&key) {
-                self.doubled.push(attempt.clone());
-            } else {
-                ends.insert(key, row.clone());
+            match ends.entry(key) {
+                Entry::Occupied(_) => self.doubled.push(attempt.clone()),
+                Entry::Vacant(free) => {
+                    free.insert(row.clone());
+                }
             }
         }
         for id in &batch.cancelled {
