@@ -33,6 +33,9 @@ const CALM: Duration = Duration::from_millis(500);
 /// Between two tries to reach the server: the first pause, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
+/// Least pause after a refusal, in milliseconds.
+const REFUSED_MS: u64 = 1_000;
+
 /// How long a look at the host is good for.
 const FACTS: Duration = Duration::from_secs(10);
 
@@ -52,12 +55,16 @@ struct Conversation<'a> {
     next_sync_ms: u64,
     renewed: Moment,
     reached: bool,
+    /// Why the server refuses this host, as it said last.
+    refused: String,
 }
 
 /// What a sync came to.
 struct Told {
     started: usize,
     took: Duration,
+    /// The server has nothing for this host.
+    refused: bool,
 }
 
 /// Speaks with the server until `shutdown`.
@@ -71,6 +78,7 @@ pub(crate) async fn serve(host: &Arc<Host>, options: &Options, shutdown: Cancell
         next_sync_ms: 0,
         renewed: Moment(0),
         reached: false,
+        refused: String::new(),
     };
     tokio::select! {
         () = talk.serve() => {}
@@ -135,6 +143,13 @@ impl Conversation<'_> {
         told: &Told,
         waited_ms: u64,
     ) -> u64 {
+        if told.refused {
+            tokio::time::sleep(Duration::from_millis(
+                self.next_sync_ms.clamp(REFUSED_MS, 60_000),
+            ))
+            .await;
+            return 0;
+        }
         let poll_ms = POLL_MOST_MS
             .min(self.next_sync_ms)
             .min(self.lease_ms / 3)
@@ -193,6 +208,13 @@ impl Conversation<'_> {
         }
         self.reached = true;
         let started = answer.start.len();
+        let refused = !answer.refused.is_empty();
+        if answer.refused != self.refused {
+            if refused {
+                tracing::error!("the server refuses this host: {}", answer.refused);
+            }
+            self.refused.clone_from(&answer.refused);
+        }
         tracing::debug!(
             free = request.free,
             holding = request.holding.len(),
@@ -205,7 +227,11 @@ impl Conversation<'_> {
             "synced"
         );
         self.take(sent, answer).await;
-        Ok(Told { started, took })
+        Ok(Told {
+            started,
+            took,
+            refused,
+        })
     }
 
     async fn facts(&mut self) -> HostFacts {

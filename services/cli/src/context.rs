@@ -23,7 +23,11 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(global: Global) -> Self {
+    pub(crate) fn new(mut global: Global) -> Self {
+        // Other processes are told of it, and stand elsewhere. An empty path stays what it is, and is refused later.
+        if let Ok(data) = absolute(&global.data) {
+            global.data = data;
+        }
         match global.color {
             When::Always => anstream::ColorChoice::Always.write_global(),
             When::Never => anstream::ColorChoice::Never.write_global(),

@@ -170,6 +170,10 @@ pub struct SyncResponse {
     pub lease_ms: u64,
     /// When to come again at the latest, in milliseconds.
     pub next_sync_ms: u64,
+    /// Why the server has nothing for this host, in a sentence for its operator; empty where it has no objection. The
+    /// agent comes again after `next_sync_ms`, and not before.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub refused: String,
 }
 
 /// An attempt for a host.

@@ -14,6 +14,10 @@ use crate::limits::HOSTS_MOST;
 /// counts anew.
 const OVERTAKEN_WITHIN: Duration = Duration::from_secs(1);
 
+/// What the former life of a host hears.
+const FORMER_LIFE: &str = "a later life of this host's executor has spoken. If two agents have this name, give each its \
+     own with --name; to use this host again, start its executor anew";
+
 impl Actor {
     /// The latest moment for a host's next sync, and the longest that one waits, in milliseconds.
     fn next_sync_ms(&self) -> u64 {
@@ -27,6 +31,7 @@ impl Actor {
             stop: outgoing.stop.into_values().collect(),
             lease_ms: self.shared.lease_ms,
             next_sync_ms: self.next_sync_ms(),
+            refused: String::new(),
         }
     }
 
@@ -53,10 +58,8 @@ impl Actor {
         }
         if let Some(known) = known {
             if *incarnation < known.incarnation {
-                return answer(
-                    reply,
-                    refuse(&synced, "a later life of this host's executor has spoken"),
-                );
+                tracing::warn!("host {host} is refused: a later life of its executor has spoken");
+                return answer(reply, refuse(&synced, FORMER_LIFE));
             }
             let recent = known
                 .heard
@@ -236,6 +239,7 @@ fn refuse(synced: &Synced, reason: &str) -> SyncResponse {
     SyncResponse {
         stop: synced.holding.iter().map(stop).collect(),
         next_sync_ms: 5_000,
+        refused: reason.to_owned(),
         ..SyncResponse::default()
     }
 }
