@@ -137,3 +137,25 @@ fn agent_and_executor_killed_together_are_the_hosts_fault_and_run_again() {
     );
     host.process.end();
 }
+
+#[test]
+fn of_two_agents_with_one_name_the_later_one_works_and_the_other_says_why_it_does_not() {
+    regatta_tests::need_root();
+    let server = Server::start(4);
+    busybox::import(&server.data);
+    let mut former = Host::start(&server, "one", 1);
+    wait_until("the host is ready", BOUND, || {
+        server
+            .get("/api/v1/hosts")
+            .is_some_and(|hosts| hosts[0]["health"] == "ready")
+    });
+    let mut later = Host::start(&server, "one", 1);
+    wait_until("the former one is refused", BOUND, || {
+        former.log().contains("the server refuses this host")
+    });
+    assert!(former.log().contains("--name"), "{}", former.log());
+    let id = submit(&server, "a", "true");
+    until_finished(&server, &id);
+    later.process.end();
+    former.process.end();
+}

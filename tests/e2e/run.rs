@@ -358,3 +358,22 @@ fn an_image_in_use_is_not_pruned() {
         "0 blobs and 0 layers removed, 0 B freed\n"
     );
 }
+
+#[test]
+fn a_data_directory_may_be_named_from_where_one_stands() {
+    let data = ready();
+    let file = data.file(
+        "matrix.yaml",
+        "image: busybox\naxes: {n: [1]}\ntest: {run: 'true'}\n",
+    );
+    let mut command = data.command(["run", file.to_str().unwrap(), "--json"]);
+    let (above, name) = (
+        data.path().parent().unwrap(),
+        data.path().file_name().unwrap(),
+    );
+    command.current_dir(above).env("REGATTA_DATA", name);
+    let report = regatta_tests::command::Done::of(&mut command)
+        .expect(0)
+        .json();
+    assert_eq!(report["conclusion"], "passed");
+}

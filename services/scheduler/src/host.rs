@@ -33,6 +33,8 @@ pub(crate) struct Hold {
     pub(crate) ended: bool,
     /// Why it should be held no longer.
     pub(crate) revoked: Option<&'static str>,
+    /// It has one of the host's places; the others wait there for one.
+    pub(crate) placed: bool,
 }
 
 /// A host.
@@ -47,6 +49,8 @@ pub(crate) struct Host {
     pub(crate) room: u32,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) held: BTreeMap<Key, Hold>,
+    /// How many of them have a place.
+    pub(crate) placed: u32,
     pub(crate) last_sync: Moment,
     /// Its entry in the scheduler's deadlines.
     pub(crate) deadline: Option<Moment>,
@@ -64,6 +68,7 @@ impl Host {
             room: 0,
             labels: BTreeMap::new(),
             held: BTreeMap::new(),
+            placed: 0,
             last_sync: Moment(0),
             deadline: None,
         }
@@ -97,12 +102,35 @@ impl Host {
         self.slots.saturating_mul(HELD_A_SLOT_MOST)
     }
 
-    /// Drops an attempt, and counts its place as free where it took one.
-    pub(crate) fn release(&mut self, key: Key) {
-        if let Some(hold) = self.held.remove(&key)
-            && !hold.ended
-        {
+    /// Takes an attempt; says whether it has a place, as far as one can tell from outside: places go to what came first.
+    pub(crate) fn hold(&mut self, key: Key, mut hold: Hold) -> bool {
+        hold.placed = self.placed < self.slots;
+        self.placed += u32::from(hold.placed);
+        self.held.insert(key, hold);
+        hold.placed
+    }
+
+    /// Drops an attempt, and counts its place as free where it took one. Says whether it had a place.
+    pub(crate) fn release(&mut self, key: Key) -> bool {
+        let Some(hold) = self.held.remove(&key) else {
+            return false;
+        };
+        if !hold.ended {
             self.room = self.room.saturating_add(1).min(self.most());
         }
+        self.placed -= u32::from(hold.placed);
+        hold.placed
+    }
+
+    /// Gives a free place to what waits longest; says to what.
+    pub(crate) fn move_up(&mut self) -> Option<Key> {
+        if self.placed >= self.slots || self.held.len() <= usize::try_from(self.placed).ok()? {
+            return None;
+        }
+        let waiting = self.held.iter_mut().filter(|(_, hold)| !hold.placed);
+        let (key, hold) = waiting.min_by_key(|(_, hold)| hold.generation)?;
+        hold.placed = true;
+        self.placed += 1;
+        Some(*key)
     }
 }

@@ -120,8 +120,9 @@ impl Scheduler {
             seen: false,
             ended: false,
             revoked: None,
+            placed: false,
         };
-        host.held.insert(key, hold);
+        run.placed += u64::from(host.hold(key, hold));
         host.room = host.room.saturating_sub(1);
         let attempt = AttemptId {
             run: run.id.clone(),

@@ -47,6 +47,8 @@ pub(crate) struct Run {
     cursor: CellNumber,
     /// Who holds which attempt.
     pub(crate) held: BTreeMap<(CellNumber, Ordinal), HostIndex>,
+    /// How many of them have a place on their host; the others wait there.
+    pub(crate) placed: u64,
 }
 
 /// A cell that is begun or wanted, and has no verdict.
@@ -100,6 +102,7 @@ impl Run {
             next_want: 0,
             cursor: 0,
             held: BTreeMap::new(),
+            placed: 0,
         };
         for cell in work
             .settled

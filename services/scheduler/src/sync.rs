@@ -88,6 +88,7 @@ impl Scheduler {
         if let Some(host) = self.hosts.get_mut(index) {
             host.set_room(state.free);
         }
+        self.move_up(index);
         self.refresh_host(index);
         for run in touched {
             self.refresh_run(run, effects);
@@ -170,8 +171,9 @@ impl Scheduler {
                 seen: true,
                 ended,
                 revoked: None,
+                placed: false,
             };
-            host.held.insert(key, hold);
+            run.placed += u64::from(host.hold(key, hold));
         } else if !ended {
             let reason = run.reason_against(*cell, *ordinal);
             let (host, attempt) = (host.name.clone(), listed.attempt.clone());
@@ -232,11 +234,23 @@ impl Scheduler {
     /// The host holds this attempt no longer. The run is out of the ready set after this.
     pub(crate) fn drop_hold(&mut self, index: HostIndex, key: Key) {
         self.unready(key.run);
+        let had_place = self
+            .hosts
+            .get_mut(index)
+            .is_some_and(|host| host.release(key));
         if let Some(run) = self.runs.get_mut(&key.run) {
             run.held.remove(&(key.cell, key.ordinal));
+            run.placed -= u64::from(had_place);
         }
-        if let Some(host) = self.hosts.get_mut(index) {
-            host.release(key);
+        self.move_up(index);
+    }
+
+    /// What waits on a host gets the places that are free there.
+    fn move_up(&mut self, index: HostIndex) {
+        while let Some(key) = self.hosts.get_mut(index).and_then(Host::move_up) {
+            if let Some(run) = self.runs.get_mut(&key.run) {
+                run.placed += 1;
+            }
         }
     }
 
@@ -277,11 +291,13 @@ impl Scheduler {
         host.room = 0;
         self.unheard.remove(&index);
         let mut touched = BTreeSet::new();
-        for key in std::mem::take(&mut host.held).into_keys() {
+        host.placed = 0;
+        for (key, hold) in std::mem::take(&mut host.held) {
             self.unready(key.run);
             touched.insert(key.run);
             if let Some(run) = self.runs.get_mut(&key.run) {
                 run.held.remove(&(key.cell, key.ordinal));
+                run.placed -= u64::from(hold.placed);
                 let run = run.id.clone();
                 let attempt = AttemptId {
                     run,

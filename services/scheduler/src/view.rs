@@ -20,10 +20,12 @@ pub struct HostView {
     pub policy: Policy,
     /// Attempts that it can run at once.
     pub slots: u32,
-    /// How many it can be given now.
+    /// How many it can be given now; more than its places where it fetches short attempts ahead.
     pub free: u32,
     /// Attempts that it should hold.
     pub held: u32,
+    /// Those of them that have a place; the others wait there for one.
+    pub running: u32,
     /// When it last spoke.
     pub last_sync: Moment,
 }
@@ -35,12 +37,12 @@ pub struct RunView {
     pub cells: u64,
     /// Cells with a verdict.
     pub settled: u64,
-    /// Cells without a verdict of which no host holds an attempt.
-    pub pending: u64,
     /// Cells that were never begun.
     pub fresh: u64,
     /// Attempts that hosts hold.
     pub held: u64,
+    /// Those of them that have a place on their host; the others wait there for one.
+    pub running: u64,
     /// Further attempts of begun cells that wait for a host.
     pub waiting: u64,
     /// Whether it was cancelled.
@@ -86,6 +88,7 @@ fn view(host: &Host) -> HostView {
         slots: host.slots,
         free: host.room,
         held: u32::try_from(host.held.len()).unwrap_or(u32::MAX),
+        running: host.placed,
         last_sync: host.last_sync,
     }
 }
@@ -108,27 +111,21 @@ impl Scheduler {
             .map(view)
     }
 
-    /// An open run; none once it is finished. Takes time in proportion to what is held of it.
+    /// An open run; none once it is finished.
     pub fn run(&self, id: &RunId) -> Option<RunView> {
         let run = self
             .run_ids
             .get(id)
             .and_then(|index| self.runs.get(index))?;
-        let mut last = None;
-        let mut busy: u64 = 0;
-        for (cell, _) in run.held.keys() {
-            busy += u64::from(last != Some(*cell) && !run.is_settled(*cell));
-            last = Some(*cell);
-        }
         Some(RunView {
             cells: run.cells,
             settled: run.settled,
-            pending: run.cells.saturating_sub(run.settled).saturating_sub(busy),
             fresh: run
                 .cells
                 .saturating_sub(run.settled)
                 .saturating_sub(run.kept().0),
             held: run.held_count(),
+            running: run.placed,
             waiting: u64::try_from(run.wants.len()).unwrap_or(u64::MAX),
             cancelled: run.stopped.is_some_and(|(_, cancelled)| cancelled),
             adopting: !run.fresh && !self.open,

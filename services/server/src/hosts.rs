@@ -30,8 +30,11 @@ pub(crate) struct Host {
     #[schemars(with = "String")]
     policy: Policy,
     reason: String,
+    /// Places: attempts that it can run at once.
     slots: u32,
+    /// Places that are free.
     free: u32,
+    /// Places that are taken; attempts that were fetched ahead and wait there are not counted.
     held: u32,
     /// Seconds since it spoke; none where it did not since the server started.
     silent_seconds: Option<f64>,

@@ -176,7 +176,18 @@ impl World {
             let index = Self::index(&view.name);
             let ended = u32::try_from(self.hosts[index].ended.len()).unwrap();
             assert!(view.held <= SLOTS + ended, "{view:?} holds too much");
+            assert_eq!(view.running, view.held.min(SLOTS), "{view:?}");
         }
+        let hosts = self.course.scheduler.hosts();
+        let on_hosts: u32 = hosts.iter().map(|host| host.running).sum();
+        let runs = self
+            .runs
+            .keys()
+            .filter_map(|id| self.course.scheduler.run(id));
+        assert_eq!(
+            u64::from(on_hosts),
+            runs.map(|run| run.running).sum::<u64>()
+        );
     }
 
     fn index(name: &HostName) -> usize {

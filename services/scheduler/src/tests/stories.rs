@@ -19,7 +19,7 @@ fn cells_go_to_free_places_in_order_and_the_run_finishes_with_the_last() {
     );
     assert_eq!(course.record(&attempt("r", 0, 1), settled()), []);
     let view = course.scheduler.run(&run("r")).unwrap();
-    assert_eq!((view.settled, view.held, view.pending), (2, 1, 0));
+    assert_eq!((view.settled, view.held, view.running), (2, 1, 1));
     assert_eq!(course.record(&attempt("r", 2, 1), settled()), [finish("r")]);
     assert_eq!(course.scheduler.run(&run("r")), None);
 }
@@ -100,6 +100,20 @@ fn a_host_whose_attempts_are_short_may_fetch_some_ahead_but_not_all() {
     };
     assert_eq!(assigned("a", 7), 7);
     assert_eq!(assigned("b", u32::MAX), 34);
+    // Only so many have a place as there are; the others wait on the host, and move up.
+    let running = |course: &Course| {
+        let hosts = course.scheduler.hosts();
+        let on_hosts: Vec<u32> = hosts.iter().map(|host| host.running).collect();
+        (course.scheduler.run(&run("r")).unwrap().running, on_hosts)
+    };
+    assert_eq!(running(&course), (4, vec![2, 2]));
+    course.sync("a", ahead(0));
+    for cell in 0..6 {
+        course.record(&attempt("r", cell, 1), settled());
+    }
+    assert_eq!(running(&course), (4, vec![2, 2]));
+    course.sync_as("b", 2, state(0, &[]));
+    assert_eq!(running(&course), (2, vec![2, 0]));
 }
 
 #[test]
@@ -572,7 +586,7 @@ fn ten_million_cells_cost_what_is_in_flight() {
     }
     let view = course.scheduler.run(&run("r")).unwrap();
     assert_eq!(
-        (view.settled, view.held, view.pending),
+        (view.settled, view.held, view.fresh),
         (100_000, 8, 9_899_992)
     );
 }

@@ -105,7 +105,7 @@ impl Actor {
         let turn = std::mem::take(&mut self.turn);
         let mut changes: Vec<_> = turn.over.keys().map(|id| (id.clone(), None)).collect();
         for id in turn.touched {
-            let running = self.scheduler.run(&id).map_or(0, |view| view.held);
+            let running = self.scheduler.run(&id).map_or(0, |view| view.running);
             if let Some(run) = self.runs.get_mut(&id) {
                 run.forget_passed();
                 changes.push((id, Some(run.live(running))));
@@ -169,12 +169,10 @@ impl Actor {
             let Some(view) = self.scheduler.run(id) else {
                 continue;
             };
-            pending += view.pending;
+            let unsettled = view.cells.saturating_sub(view.settled);
             settled += view.settled;
-            running += view
-                .cells
-                .saturating_sub(view.pending)
-                .saturating_sub(view.settled);
+            running += view.running.min(unsettled);
+            pending += unsettled.saturating_sub(view.running);
         }
         for (state, count) in [
             ("pending", pending),
@@ -195,8 +193,8 @@ impl Actor {
             };
             metrics.hosts.get_or_create(&labels).inc();
             if host.health != Health::Lost {
-                held += i64::from(host.held);
-                free += i64::from(host.slots.saturating_sub(host.held));
+                held += i64::from(host.running);
+                free += i64::from(host.slots.saturating_sub(host.running));
             }
         }
         for (state, count) in [("free", free), ("held", held)] {
@@ -225,8 +223,10 @@ impl Actor {
             policy: scheduler_policy(known.policy),
             reason: known.reason.clone(),
             slots: view.as_ref().map_or(0, |view| view.slots),
-            free: view.as_ref().map_or(0, |view| view.free),
-            held: view.as_ref().map_or(0, |view| view.held),
+            free: view
+                .as_ref()
+                .map_or(0, |view| view.slots.saturating_sub(view.running)),
+            held: view.as_ref().map_or(0, |view| view.running),
             silent_seconds: known.heard.map(|heard| heard.elapsed().as_secs_f64()),
             facts: known.facts.clone(),
         })
