@@ -4,7 +4,7 @@ use regatta_model::Outcome;
 use regatta_model::report::{CellReport, Conclusion, Report, Verdict};
 use regatta_model::run::{RunState, RunSummary, Submission};
 use reqwest::StatusCode;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::kit::{Agent, cases, finish, fresh, matrix, problem, start};
 
@@ -495,4 +495,19 @@ async fn a_large_run_reports_what_did_not_simply_pass_and_pages_through_the_rest
             (79, passed, 1)
         ]
     );
+}
+
+#[tokio::test]
+async fn a_run_says_what_it_waits_for() {
+    let (_data, server) = fresh(5000).await;
+    let run = server.api.submit(&matrix(2)).await;
+    let asked = format!("api/v1/runs/{}/explain", run.run);
+    let told: Value = server.api.json(&asked).await;
+    assert_eq!(told, json!({"cells": 2, "waits": [{"reason": "no_host"}]}));
+    let mut agent = Agent::new(&server.api, "one", 2);
+    agent.finish(&run, |_| 0).await;
+    let told: Value = server.api.json(&asked).await;
+    assert_eq!(told, json!({"cells": 0, "waits": []}), "it is over");
+    let unknown = server.api.get("api/v1/runs/nobody/explain").await;
+    assert_eq!(unknown.status(), StatusCode::NOT_FOUND);
 }

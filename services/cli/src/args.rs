@@ -105,7 +105,7 @@ pub(crate) enum Command {
     /// List runs
     Runs,
     /// Tell where a run stands
-    Status(RunIdArgs),
+    Status(StatusArgs),
     /// Follow a run to its end, and report
     Watch(RunIdArgs),
     /// Cancel a run
@@ -218,6 +218,15 @@ pub(crate) struct ExecutorArgs {
 pub(crate) struct RunIdArgs {
     /// The run, as `regatta runs` lists it; `last` is the newest
     pub(crate) run: String,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct StatusArgs {
+    /// The run, as `regatta runs` lists it; `last` is the newest
+    pub(crate) run: String,
+    /// Say why something of it waits: no host with its labels, all places taken, ...
+    #[arg(long)]
+    pub(crate) explain: bool,
 }
 
 #[derive(ClapArgs, Debug)]

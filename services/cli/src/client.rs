@@ -8,6 +8,7 @@ use futures_util::{Stream, StreamExt as _};
 use regatta_model::problem::Problem;
 use regatta_model::report::Report;
 use regatta_model::run::{RunEvent, RunSummary, Submission};
+use regatta_model::wait::Explanation;
 use serde::de::DeserializeOwned;
 
 use crate::context::Failure;
@@ -230,6 +231,11 @@ impl Client {
 
     pub(crate) async fn run(&self, run: &str) -> Result<RunSummary, Failure> {
         self.get(&format!("api/v1/runs/{run}")).await
+    }
+
+    /// Why something of a run waits.
+    pub(crate) async fn explain(&self, run: &str) -> Result<Explanation, Failure> {
+        self.get(&format!("api/v1/runs/{run}/explain")).await
     }
 
     pub(crate) async fn report(&self, run: &str) -> Result<Report, Failure> {

@@ -93,7 +93,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Failu
         Command::Executor(_) => Err(Failure::platform("the executor cannot start here")),
         Command::Submit(options) => run::submit(context, options).await,
         Command::Runs => runs::list(context).await,
-        Command::Status(options) => runs::status(context, &options.run).await,
+        Command::Status(options) => runs::status(context, &options).await,
         Command::Watch(options) => runs::watch(context, &options.run).await,
         Command::Cancel(options) => runs::cancel(context, &options.run).await,
         Command::Rerun(options) => runs::rerun(context, &options).await,

@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use regatta_model::run::RunSummary;
+use regatta_model::wait::Explanation;
 use regatta_model::wire::Artifact;
 
-use crate::args::{ArtifactsArgs, Format, LogsArgs, ReportArgs, RerunArgs};
+use crate::args::{ArtifactsArgs, Format, LogsArgs, ReportArgs, RerunArgs, StatusArgs};
 use crate::client::Client;
 use crate::context::{Context, Failure};
 use crate::local::{self, Need, processors};
@@ -70,13 +71,31 @@ fn moment(ms: u64) -> String {
         .map_or_else(|_| "?".to_owned(), |moment| moment.to_string())
 }
 
-pub(crate) async fn status(context: &Context, run: &str) -> Result<ExitCode, Failure> {
-    let work = async |client: &Client| client.run(&resolve(client, run).await?).await;
-    let run = local::with(context, Need::Records, work).await?;
+/// Where a run stands, and what it waits for where somebody asked.
+#[derive(serde::Serialize)]
+struct Status {
+    #[serde(flatten)]
+    run: RunSummary,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explanation: Option<Explanation>,
+}
+
+pub(crate) async fn status(context: &Context, options: &StatusArgs) -> Result<ExitCode, Failure> {
+    let work = async |client: &Client| {
+        let run = client.run(&resolve(client, &options.run).await?).await?;
+        let explanation = if options.explain {
+            Some(client.explain(run.run.as_str()).await?)
+        } else {
+            None
+        };
+        Ok(Status { run, explanation })
+    };
+    let status = local::with(context, Need::Records, work).await?;
     if context.global.json {
-        print_json(&run)?;
+        print_json(&status)?;
         return Ok(ExitCode::SUCCESS);
     }
+    let Status { run, explanation } = status;
     let progress = run.progress;
     anstream::println!("run        {}", run.run);
     anstream::println!("name       {}", run.name);
@@ -97,6 +116,12 @@ pub(crate) async fn status(context: &Context, run: &str) -> Result<ExitCode, Fai
         progress.running,
         progress.attempts
     );
+    if let Some(explanation) = explanation {
+        anstream::println!("waiting    {} cells", explanation.cells);
+        for wait in explanation.waits {
+            anstream::println!("           {wait}");
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use regatta_model::run::RunEvent;
+use regatta_model::wait::Wait;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::client::Client;
@@ -24,6 +25,8 @@ pub(crate) enum Watched {
 const RETRIES: u32 = 120;
 /// The same where the server is another process of this machine, whose place can be taken.
 const LOCAL_RETRIES: u32 = 2;
+/// How long nothing happens before it is said why.
+const STILL: Duration = Duration::from_secs(3);
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 pub(crate) async fn watch(
@@ -45,6 +48,7 @@ async fn follow(
 ) -> Result<Watched, Failure> {
     let mut interrupts = Interrupts::new()?;
     let mut interrupted = false;
+    let mut hints = Hints::default();
     let mut last = None;
     let mut retries = 0;
     let most = if context.is_local() {
@@ -67,6 +71,10 @@ async fn follow(
         loop {
             let event = tokio::select! {
                 event = events.next() => event,
+                () = tokio::time::sleep(STILL), if !interrupted => {
+                    hints.say(context, client, run).await;
+                    continue;
+                }
                 () = interrupts.next() => {
                     if interrupted {
                         // Whoever asks twice wants to go now; the next start cleans up.
@@ -102,6 +110,30 @@ async fn follow(
         }
         retries += 1;
         tokio::time::sleep(RETRY_AFTER.min(Duration::from_millis(50) * retries)).await;
+    }
+}
+
+/// What was said about a run that stands still.
+#[derive(Default)]
+struct Hints(Vec<Wait>);
+
+impl Hints {
+    /// Says what nothing but a person will change, once.
+    async fn say(&mut self, context: &Context, client: &Client, run: &str) {
+        // A hint that cannot be had is none: the stream of events tells what is wrong.
+        let Ok(explanation) = client.explain(run).await else {
+            return;
+        };
+        for wait in explanation.waits {
+            let stuck = matches!(
+                wait,
+                Wait::NoHost | Wait::NoHostWithLabels { .. } | Wait::HostsNotAble { .. }
+            );
+            if stuck && !self.0.contains(&wait) {
+                context.say(format_args!("run {run} waits: {wait}"));
+                self.0.push(wait);
+            }
+        }
     }
 }
 

@@ -19,6 +19,7 @@ pub mod plan;
 pub mod problem;
 pub mod report;
 pub mod run;
+pub mod wait;
 pub mod wire;
 
 pub use digest::Digest;

@@ -13,6 +13,7 @@
 
 mod apply;
 pub mod event;
+mod explain;
 mod host;
 mod place;
 mod run;

@@ -1,5 +1,6 @@
 //! Histories told to the scheduler, and what it answers: the words in which they are told.
 
+mod explained;
 mod invariants;
 mod stories;
 

@@ -108,6 +108,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/api/v1/runs", get(runs::list).post(runs::submit))
         .route("/api/v1/runs/{run}", get(runs::show))
+        .route("/api/v1/runs/{run}/explain", get(runs::explain))
         .route("/api/v1/runs/{run}/submission", get(runs::submission))
         .route("/api/v1/runs/{run}/report", get(cells::report))
         .route("/api/v1/runs/{run}/events", get(events::stream))

@@ -10,6 +10,7 @@ use regatta_model::plan::AttemptPlan;
 use regatta_model::problem::Problem;
 use regatta_model::report::{CellReport, Report};
 use regatta_model::run::{RunEvent, RunSummary, Submission};
+use regatta_model::wait::Explanation;
 use regatta_model::wire::{Artifact, SyncRequest, SyncResponse};
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
@@ -138,6 +139,7 @@ fn build() -> Result<serde_json::Value, serde_json::Error> {
     define::<Artifact>(&mut generator);
     define::<AttemptPlan>(&mut generator);
     define::<CellReport>(&mut generator);
+    define::<Explanation>(&mut generator);
     define::<Host>(&mut generator);
     define::<Problem>(&mut generator);
     define::<Report>(&mut generator);

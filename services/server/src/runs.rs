@@ -81,6 +81,16 @@ pub(crate) async fn list(
     Ok(response)
 }
 
+pub(crate) async fn explain(
+    State(app): State<Arc<App>>,
+    Path(run): Path<String>,
+) -> Answer<Response> {
+    let run = run_id(&run)?;
+    head(&app, &run).await?;
+    let explanation = app.actor.explain(run).await?.unwrap_or_default();
+    Ok(json(StatusCode::OK, &explanation))
+}
+
 fn created(summary: &RunSummary) -> Response {
     let location = format!("/api/v1/runs/{}", summary.run);
     (

@@ -54,6 +54,7 @@ impl Actor {
                 let answer = self.set_policy(host, policy, reason).await;
                 self.say(reply, answer);
             }
+            Command::Explain(run, reply) => drop(reply.send(self.scheduler.explain(&run))),
             Command::Hosts(reply) => drop(reply.send(self.host_infos())),
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use regatta_image::store::Hold;
 use regatta_model::matrix::Matrix;
 use regatta_model::run::{Pins, RunSummary};
+use regatta_model::wait::Explanation;
 use regatta_model::wire::{Held, HostFacts, SyncResponse};
 use regatta_model::{Digest, HostName, Incarnation, RunId};
 use regatta_scheduler::{Health, Policy};
@@ -86,6 +87,7 @@ pub(super) enum Command {
         reason: String,
         reply: Reply<Answer<HostInfo>>,
     },
+    Explain(RunId, Reply<Option<Explanation>>),
     Hosts(Reply<Vec<HostInfo>>),
 }
 
@@ -159,6 +161,12 @@ impl ActorHandle {
             reply,
         })
         .await?
+    }
+
+    /// What an open run waits for; none where it is over.
+    pub(crate) async fn explain(&self, run: RunId) -> Answer<Option<Explanation>> {
+        self.ask(ANSWER_WITHIN, |reply| Command::Explain(run, reply))
+            .await
     }
 
     pub(crate) async fn hosts(&self) -> Answer<Vec<HostInfo>> {

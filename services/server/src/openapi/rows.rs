@@ -91,6 +91,15 @@ fn of_runs() -> Vec<Row> {
             ..row(Get, "/api/v1/runs/{run}", "getRun", "Where a run stands")
         },
         Row {
+            gives: json_of("Explanation"),
+            ..row(
+                Get,
+                "/api/v1/runs/{run}/explain",
+                "explainRun",
+                "Why something of a run waits",
+            )
+        },
+        Row {
             gives: json_of("Submission"),
             ..row(
                 Get,
