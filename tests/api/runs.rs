@@ -495,6 +495,20 @@ async fn a_large_run_reports_what_did_not_simply_pass_and_pages_through_the_rest
             (79, passed, 1)
         ]
     );
+    // A file that lists cells lists all of them.
+    let (url, id) = (server.api.base.clone(), run.run.to_string());
+    let junit = tokio::task::spawn_blocking(move || {
+        let data = regatta_tests::command::Data::new();
+        let asked = ["report", &id, "--format", "junit", "--server", &url];
+        data.run(asked).expect(0).out
+    });
+    let junit = junit.await.unwrap();
+    assert!(
+        junit.contains("tests=\"10201\" failures=\"1\""),
+        "{}",
+        &junit[..300]
+    );
+    assert_eq!(junit.matches("<testcase ").count(), 10_201);
 }
 
 #[tokio::test]

@@ -377,3 +377,48 @@ fn a_data_directory_may_be_named_from_where_one_stands() {
         .json();
     assert_eq!(report["conclusion"], "passed");
 }
+
+#[test]
+fn a_report_that_cannot_be_written_is_refused_before_anything_runs() {
+    let data = ready();
+    let file = data.file(
+        "matrix.yaml",
+        "image: busybox\naxes: {n: [1]}\ntest: {run: 'true'}\n",
+    );
+    let done = data.run([
+        "run",
+        file.to_str().unwrap(),
+        "--report",
+        "json=/nonexistent/report",
+    ]);
+    let done = done.expect(2);
+    assert!(done.err.contains("/nonexistent/report"), "{}", done.err);
+    assert_eq!(
+        data.run(["runs", "--json"]).expect(0).json(),
+        serde_json::json!([])
+    );
+}
+
+#[test]
+fn every_command_that_changes_something_tells_it_as_json() {
+    let data = ready();
+    let server = regatta_tests::process::Server::start(60);
+    busybox::import(&server.data);
+    let file = data.file(
+        "matrix.yaml",
+        "image: busybox\naxes: {n: [1]}\ntest: {run: 'true'}\n",
+    );
+    let tell = |arguments: &[&str]| server.data.run(arguments).expect(0).json();
+    let at = ["--json", "--server", &server.url];
+    let run = tell(&[&["submit", file.to_str().unwrap()][..], &at].concat());
+    let id = run["run"].as_str().unwrap();
+    assert_eq!(tell(&[&["cancel", id][..], &at].concat())["run"], id);
+    assert_eq!(
+        tell(&[&["rerun", id][..], &at].concat())["name"],
+        run["name"]
+    );
+    let tagged = tell(&["image", "tag", "busybox", "other", "--json"]);
+    assert_eq!(tagged["name"], "other");
+    let removed = tell(&["image", "rm", "other", "--json"]);
+    assert_eq!(removed[0]["name"], "other");
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
 use regatta_model::problem::Problem;
-use regatta_model::report::Report;
+use regatta_model::report::{CellReport, Report};
 use regatta_model::run::{RunEvent, RunSummary, Submission};
 use regatta_model::wait::Explanation;
 use serde::de::DeserializeOwned;
@@ -63,6 +63,9 @@ const ANSWER_WITHIN: Duration = Duration::from_mins(1);
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// Longest document that is read into memory, in bytes.
 const DOCUMENT_MOST: usize = 1 << 30;
+
+/// Cells that are asked for at once.
+const CELLS_PAGE: u32 = 1000;
 
 impl Client {
     pub(crate) fn new(place: &Place) -> Result<Self, Failure> {
@@ -190,19 +193,26 @@ impl Client {
             .to_vec())
     }
 
-    pub(crate) async fn put_json(
+    pub(crate) async fn put_json<T: DeserializeOwned>(
         &self,
         path: &str,
         body: &serde_json::Value,
-    ) -> Result<(), Failure> {
-        self.send(
-            self.http
-                .put(self.url(path)?)
-                .json(body)
-                .timeout(ANSWER_WITHIN),
-        )
-        .await
-        .map(drop)
+    ) -> Result<T, Failure> {
+        let response = self
+            .send(
+                self.http
+                    .put(self.url(path)?)
+                    .json(body)
+                    .timeout(ANSWER_WITHIN),
+            )
+            .await?;
+        let answer = response.bytes().await;
+        let answer = answer.map_err(|error| self.unreachable(&error))?;
+        serde_json::from_slice(&answer).map_err(|error| {
+            Failure::platform(format!(
+                "the server's answer to {path} is not understood: {error}"
+            ))
+        })
     }
 
     /// Hands in a matrix. The key makes a second try after a lost answer harmless.
@@ -240,6 +250,19 @@ impl Client {
 
     pub(crate) async fn report(&self, run: &str) -> Result<Report, Failure> {
         self.get(&format!("api/v1/runs/{run}/report")).await
+    }
+
+    /// Cells of a run after `after`, in the order of their numbers; none after the last.
+    pub(crate) async fn cells(
+        &self,
+        run: &str,
+        after: Option<u64>,
+    ) -> Result<Vec<CellReport>, Failure> {
+        let after = after.map_or(String::new(), |after| format!("&after={after}"));
+        self.get(&format!(
+            "api/v1/runs/{run}/cells?limit={CELLS_PAGE}{after}"
+        ))
+        .await
     }
 
     /// A run's events from `after` on, until the server or the connection ends them.

@@ -64,7 +64,10 @@ pub(crate) async fn policy(context: &Context, options: HostArgs) -> Result<ExitC
     let body = serde_json::json!({ "policy": policy, "reason": options.reason });
     let path = format!("api/v1/hosts/{name}/policy");
     let work = async |client: &Client| client.put_json(&path, &body).await;
-    local::with(context, Need::Records, work).await?;
+    let host: Host = local::with(context, Need::Records, work).await?;
+    if context.global.json {
+        crate::output::print_json(&host)?;
+    }
     context.say(format!("{name} is {policy}"));
     Ok(ExitCode::SUCCESS)
 }

@@ -32,13 +32,21 @@ pub(crate) async fn image(context: &Context, options: ImageArgs) -> Result<ExitC
             let store = context.images()?;
             let digest = store.require(&name).map_err(Failure::wrong)?;
             store.tag(&new, &digest).map_err(Failure::wrong)?;
+            if context.global.json {
+                print_json(&serde_json::json!({ "name": new, "digest": digest }))?;
+            }
             Ok(ExitCode::SUCCESS)
         }
         ImageCommand::Rm { names } => {
             let store = context.images()?;
+            let mut removed = Vec::with_capacity(names.len());
             for name in names {
                 let freed = store.remove(&name).map_err(Failure::wrong)?;
                 context.say(format!("{name}: removed, {} freed", bytes(freed.bytes)));
+                removed.push(serde_json::json!({ "name": name, "bytes": freed.bytes }));
+            }
+            if context.global.json {
+                print_json(&removed)?;
             }
             Ok(ExitCode::SUCCESS)
         }

@@ -33,9 +33,55 @@ pub(crate) fn report_files(options: &[String]) -> Result<Vec<(Format, PathBuf)>,
                 "--report {text}: expected text, json, junit, markdown, html or csv before the ="
             ))
         })?;
-        Ok((format, PathBuf::from(path)))
+        let path = PathBuf::from(path);
+        // Found out now, not when hours of work are to be written there.
+        let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+        if path.is_dir() || above.is_some_and(|above| !above.is_dir()) {
+            return Err(Failure::wrong(format!(
+                "--report {text}: no file can be written to {}: its directory does not exist, or it is one itself",
+                path.display()
+            )));
+        }
+        Ok((format, path))
     };
     options.iter().map(parse).collect()
+}
+
+/// Most cells that are brought for a format that lists all of them: a file of about 100 MB.
+const CELLS_MOST: u64 = 500_000;
+
+/// A large run's report has only cells that did not simply pass. Where a format that lists every cell is asked for, brings
+/// the others, too.
+pub(crate) async fn whole(
+    context: &Context,
+    client: &Client,
+    mut report: Report,
+    formats: &[Format],
+) -> Result<Report, Failure> {
+    let listed = u64::try_from(report.cells.len()).unwrap_or(u64::MAX);
+    let lists = formats
+        .iter()
+        .any(|format| matches!(format, Format::Junit | Format::Csv));
+    if !lists || listed == report.counts.cells {
+        return Ok(report);
+    }
+    if report.counts.cells > CELLS_MOST {
+        context.say(format_args!(
+            "the run has {} cells, and a file lists {CELLS_MOST} at most (limit CELLS_MOST): JUnit and CSV have only those \
+             that did not simply pass; the API pages through all",
+            report.counts.cells
+        ));
+        return Ok(report);
+    }
+    report.cells.clear();
+    loop {
+        let after = report.cells.last().map(|cell| cell.cell);
+        let page = client.cells(&report.run, after).await?;
+        if page.is_empty() {
+            return Ok(report);
+        }
+        report.cells.extend(page);
+    }
 }
 
 /// Prints and writes the report of a run that was watched; the exit status says what it concludes.
@@ -47,8 +93,10 @@ pub(crate) async fn finish(
     watched: Watched,
 ) -> Result<ExitCode, Failure> {
     let report = client.report(run).await?;
+    let formats: Vec<Format> = files.iter().map(|(format, _)| *format).collect();
+    let listing = whole(context, client, report.clone(), &formats).await?;
     for (format, path) in files {
-        std::fs::write(path, render(&report, *format, Look::plain())).map_err(|error| {
+        std::fs::write(path, render(&listing, *format, Look::plain())).map_err(|error| {
             Failure::platform(format!(
                 "cannot write the report to {}: {error}",
                 path.display()

@@ -13,7 +13,7 @@ use crate::args::{ArtifactsArgs, Format, LogsArgs, ReportArgs, RerunArgs, Status
 use crate::client::Client;
 use crate::context::{Context, Failure};
 use crate::local::{self, Need, processors};
-use crate::output::{finish, print_json, terminal_width};
+use crate::output::{finish, print_json, terminal_width, whole};
 use crate::progress::seconds;
 use crate::render::{Look, render};
 use crate::watch;
@@ -141,9 +141,12 @@ pub(crate) async fn cancel(context: &Context, run: &str) -> Result<ExitCode, Fai
         if !before.state.is_over() {
             client.post(&format!("api/v1/runs/{id}/cancel")).await?;
         }
-        Ok(before)
+        Ok((before, client.run(&id).await?))
     };
-    let before = local::with(context, Need::Records, work).await?;
+    let (before, after) = local::with(context, Need::Records, work).await?;
+    if context.global.json {
+        print_json(&after)?;
+    }
     if before.state.is_over() {
         context.say(format!(
             "run {} was {} before",
@@ -164,7 +167,11 @@ pub(crate) async fn rerun(context: &Context, options: &RerunArgs) -> Result<Exit
         let body = client.post_once(&path, &key).await?;
         let run: RunSummary = serde_json::from_slice(&body).map_err(Failure::platform)?;
         if !context.is_local() {
-            anstream::println!("{}", run.run);
+            if context.global.json {
+                print_json(&run)?;
+            } else {
+                anstream::println!("{}", run.run);
+            }
             return Ok(ExitCode::SUCCESS);
         }
         context.say(crate::run::started(&run));
@@ -175,13 +182,17 @@ pub(crate) async fn rerun(context: &Context, options: &RerunArgs) -> Result<Exit
 }
 
 pub(crate) async fn report(context: &Context, options: &ReportArgs) -> Result<ExitCode, Failure> {
-    let work = async |client: &Client| client.report(&resolve(client, &options.run).await?).await;
-    let report = local::with(context, Need::Records, work).await?;
     let format = if context.global.json {
         Format::Json
     } else {
         options.format
     };
+    let work = async |client: &Client| {
+        let run = resolve(client, &options.run).await?;
+        let report = client.report(&run).await?;
+        whole(context, client, report, &[format]).await
+    };
+    let report = local::with(context, Need::Records, work).await?;
     if let Some(path) = &options.output {
         std::fs::write(path, render(&report, format, Look::plain())).map_err(|error| {
             Failure::platform(format!("cannot write {}: {error}", path.display()))
