@@ -3,3 +3,4 @@
 mod judge;
 mod report;
 mod results;
+mod untold;

@@ -13,20 +13,23 @@ use regatta_model::{Blame, CellNumber, Outcome};
 use regatta_verdict::judge::{self, AttemptFacts, Policy};
 use regatta_verdict::report::{AttemptRow, Builder, CaseNames, ReportInput, build};
 
-const EXIT_0: Outcome = Outcome::Exited { exit_code: 0 };
-const EXIT_1: Outcome = Outcome::Exited { exit_code: 1 };
+pub(crate) const EXIT_0: Outcome = Outcome::Exited { exit_code: 0 };
+pub(crate) const EXIT_1: Outcome = Outcome::Exited { exit_code: 1 };
 
 /// One attempt's end, as a test would have it.
-type End = (Outcome, Results);
+pub(crate) type End = (Outcome, Results);
 
 /// A run that is driven by the real judge: `test` says how a cell's attempt ends.
-struct Race<'a> {
+pub(crate) struct Race<'a> {
     matrix: &'a Matrix,
     rows: Vec<AttemptRow>,
 }
 
 impl<'a> Race<'a> {
-    fn run(matrix: &'a Matrix, test: impl Fn(&BTreeMap<&str, &str>, u32) -> End) -> Self {
+    pub(crate) fn run(
+        matrix: &'a Matrix,
+        test: impl Fn(&BTreeMap<&str, &str>, u32) -> End,
+    ) -> Self {
         let mut race = Race {
             matrix,
             rows: Vec::new(),
@@ -61,7 +64,13 @@ impl<'a> Race<'a> {
         race
     }
 
-    fn report(&self) -> Report {
+    /// The same without what one cell did.
+    pub(crate) fn without_cell(mut self, cell: CellNumber) -> Self {
+        self.rows.retain(|row| row.cell != cell);
+        self
+    }
+
+    pub(crate) fn report(&self) -> Report {
         let run = summary(RunState::Finished);
         build(&ReportInput {
             matrix: self.matrix,
@@ -122,6 +131,16 @@ fn row(
 
 fn matrix(text: &str) -> Matrix {
     Matrix::parse(text, "matrix.yaml").unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// Results with these names, of which these fail.
+pub(crate) fn cases(names: &[&str], failing: &[&str]) -> Results {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    results(&names, |name| {
+        failing
+            .contains(&name)
+            .then_some((CaseStatus::Failed, "boom"))
+    })
 }
 
 /// Results with these names, and exceptions by name.

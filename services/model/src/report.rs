@@ -265,8 +265,10 @@ pub enum FindingKind {
     Flaky,
     /// A host did it.
     Host,
-    /// Something fails, and there is no baseline to compare it with.
+    /// Something fails, and no baseline tells whether a version broke it.
     Failure,
+    /// Tests that pass in the baseline did not run.
+    Missing,
     /// Set-up, image or results failed: nothing could be tested.
     Platform,
 }

@@ -130,8 +130,14 @@ fn end(host: &HostName, ended: EndedAttempt) -> SyncedEnd {
     } = ended;
     let results = results_within(results);
     let (passed, judged, said) = judge::passed_attempt(outcome, &results);
+    let by_results = !passed
+        && (results.found || !results.problems.is_empty())
+        && results.failures().next().is_none();
     if detail.is_empty() {
         detail = said;
+    } else if by_results {
+        // How the results and the end of the test disagree is not in its log.
+        detail = format!("{said}\n{detail}");
     }
     cut(&mut detail, DETAIL_BYTES_MOST);
     changed.truncate(CHANGED_MOST);

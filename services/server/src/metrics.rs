@@ -135,12 +135,13 @@ const VERDICTS: [Verdict; 4] = [
     Verdict::Flaky,
     Verdict::Unresolved,
 ];
-const KINDS: [FindingKind; 6] = [
+const KINDS: [FindingKind; 7] = [
     FindingKind::Regression,
     FindingKind::Fix,
     FindingKind::Flaky,
     FindingKind::Host,
     FindingKind::Failure,
+    FindingKind::Missing,
     FindingKind::Platform,
 ];
 
@@ -151,6 +152,7 @@ pub(crate) const fn kind_name(kind: FindingKind) -> &'static str {
         FindingKind::Flaky => "flaky",
         FindingKind::Host => "host",
         FindingKind::Failure => "failure",
+        FindingKind::Missing => "missing",
         FindingKind::Platform => "platform",
     }
 }

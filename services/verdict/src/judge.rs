@@ -135,7 +135,10 @@ fn beside(results: &Results) -> String {
     } else if results.names.is_empty() {
         ", and its results hold no case".into()
     } else {
-        format!(", though none of its {} cases failed", results.names.len())
+        match results.names.len() {
+            1 => ", though its only case did not fail".into(),
+            cases => format!(", though none of its {cases} cases failed"),
+        }
     }
 }
 
@@ -230,7 +233,11 @@ pub fn next(cell: &[AttemptFacts], baseline: Option<&[AttemptFacts]>, policy: &P
         baseline: baseline.map(tally),
         ..evidence(cell)
     };
-    let decision = weigh(&evidence, policy);
+    let mut decision = weigh(&evidence, policy);
+    if cell.iter().all(|a| a.outcome == Outcome::SetupFailed) {
+        // Nothing was tested: there is nothing to compare.
+        decision.again_baseline = 0;
+    }
     if decision.verdict.is_some() || faults_bearable(cell, policy) {
         return decision;
     }

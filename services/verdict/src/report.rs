@@ -6,6 +6,7 @@
 mod case;
 mod cell;
 mod compare;
+mod failures;
 mod findings;
 mod others;
 mod sentence;
@@ -216,7 +217,7 @@ impl<'a> Builder<'a> {
         let allowed = |cell: CellNumber| self.matrix.allow_failure(cell);
         let conclusion = self.conclude(&compared, &allowed);
         let mut findings = findings::changes(&self, &compared);
-        findings.extend(others::findings(&self));
+        findings.extend(others::findings(&self, &compared));
         findings.truncate(FINDINGS_MOST);
         let cells = self.cell_reports(&compared);
         let ended = self.run.ended_ms.unwrap_or(self.now_ms);

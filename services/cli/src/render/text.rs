@@ -214,6 +214,7 @@ fn findings(report: &Report, look: Look, out: &mut String) {
             FindingKind::Flaky => look.paint.doubtful("flaky"),
             FindingKind::Host => look.paint.doubtful("host"),
             FindingKind::Failure => look.paint.bad("failure"),
+            FindingKind::Missing => look.paint.doubtful("missing"),
             FindingKind::Platform => look.paint.bad("platform"),
         };
         push(out, &format!("{word}: {}", finding.text));

@@ -109,6 +109,13 @@ impl Cases {
         kind
     }
 
+    /// Whether cells that simply passed have different sets of cases.
+    pub(super) fn has_several_sets(&self) -> bool {
+        let mut sets = self.kind_list.iter().map(|(set, _)| set);
+        sets.next()
+            .is_some_and(|first| sets.any(|set| set != first))
+    }
+
     /// Set and skipped cases of a kind.
     pub(super) fn of_kind(&self, kind: u32) -> Option<&(SetId, Arc<[CaseId]>)> {
         at(&self.kind_list, kind)

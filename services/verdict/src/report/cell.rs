@@ -31,7 +31,8 @@ pub(super) struct Cell {
     pub(super) skipped: Vec<CaseId>,
     /// Messages of failing cases.
     pub(super) messages: BTreeMap<CaseId, Arc<str>>,
-    /// What is told of the first failing attempt as a whole.
+    /// How the first failing attempt ended, and what is told of it as a whole.
+    pub(super) end: Option<Outcome>,
     pub(super) detail: String,
     /// Decisive attempts that passed, and that failed.
     pub(super) passes: u32,
@@ -118,6 +119,7 @@ impl Cell {
             flaky,
             skipped,
             messages,
+            end: first.map(|row| row.outcome),
             detail,
             passes,
             failures,

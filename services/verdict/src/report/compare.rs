@@ -32,8 +32,25 @@ pub(super) struct CellCompared {
     pub(super) regressed: Vec<CaseId>,
     /// Cases that are fixed, sorted by name.
     pub(super) fixed: Vec<CaseId>,
+    /// Cases that pass in the baseline and that this cell has not, sorted by name.
+    pub(super) missing: Vec<CaseId>,
     /// How the cell as a whole changed, beyond its cases.
     pub(super) whole: Option<Direction>,
+}
+
+impl CellCompared {
+    /// It is not known how the cell stands against its baseline, which is still to be named.
+    fn unresolved() -> Self {
+        Self {
+            baseline: BTreeMap::new(),
+            baseline_cell: None,
+            result: Comparison::Unresolved,
+            regressed: Vec::new(),
+            fixed: Vec::new(),
+            missing: Vec::new(),
+            whole: None,
+        }
+    }
 }
 
 /// All comparisons. In a large run, cells that simply passed and are unchanged are not in here.
@@ -97,20 +114,27 @@ impl Builder<'_> {
     fn large_candidates(&self) -> Vec<CellNumber> {
         let mut numbers: Vec<CellNumber> = self.cells.keys().copied().collect();
         let cells = self.matrix.cells();
-        // Most runs have no baseline that fails: then nobody is asked for their baseline.
+        // Most runs have no baseline that fails, and the same cases everywhere: then nobody is asked for their baseline.
         if self
             .cells
             .keys()
             .any(|cell| cells.baseline(*cell).is_none())
             || self.is_chained()
+            || self.cases.has_several_sets()
         {
-            let plain = (0..).zip(&self.plain).filter(|(_, plain)| plain.is_some());
-            let changed = plain.map(|(number, _)| number).filter(|number| {
-                cells
-                    .baseline(*number)
-                    .is_some_and(|baseline| self.cells.contains_key(&baseline))
+            let plain = (0..).zip(&self.plain);
+            let plain = plain.filter_map(|(number, plain)| Some((number, (*plain)?.kind)));
+            let kind_of = |number: CellNumber| {
+                let plain = self.plain.get(usize::try_from(number).ok()?)?;
+                plain.map(|plain| plain.kind)
+            };
+            let changed = plain.filter(|(number, kind)| {
+                cells.baseline(*number).is_some_and(|baseline| {
+                    self.cells.contains_key(&baseline)
+                        || kind_of(baseline).is_some_and(|other| other != *kind)
+                })
             });
-            numbers.extend(changed);
+            numbers.extend(changed.map(|(number, _)| number));
             numbers.sort_unstable();
         }
         numbers
@@ -133,17 +157,14 @@ impl Builder<'_> {
             self.side(number),
             baseline_cell.and_then(|cell| self.side(cell)),
         );
-        let (result, regressed, fixed, whole) = match sides {
+        let compared = match sides {
             (Some(candidate), Some(baseline)) => compare(&candidate, &baseline, &self.cases),
-            _ => (Comparison::Unresolved, Vec::new(), Vec::new(), None),
+            _ => CellCompared::unresolved(),
         };
         Some(CellCompared {
             baseline,
             baseline_cell,
-            result,
-            regressed,
-            fixed,
-            whole,
+            ..compared
         })
     }
 
@@ -223,18 +244,29 @@ impl Builder<'_> {
     }
 }
 
-/// One cell against another: the result, the cases that regressed and that are fixed, and whether the cells as a whole changed.
-fn compare(
-    candidate: &Side<'_>,
-    baseline: &Side<'_>,
-    cases: &Cases,
-) -> (Comparison, Vec<CaseId>, Vec<CaseId>, Option<Direction>) {
+/// Cases that pass in the baseline and that the candidate has not. A candidate without any results is not asked: what it
+/// lacks is told by how it ended as a whole.
+fn missing(candidate: &Side<'_>, baseline: &Side<'_>, cases: &Cases) -> Vec<CaseId> {
+    if candidate.set == baseline.set || candidate.set == NO_SET || baseline.set == NO_SET {
+        return Vec::new();
+    }
+    let is_missing = |case: &CaseId| {
+        !cases.contains(candidate.set, *case) && baseline.standing(*case, cases) == Standing::Passes
+    };
+    let all = cases.in_order(baseline.set);
+    all.iter().copied().filter(is_missing).collect()
+}
+
+/// One cell against another; the baseline is still to be named.
+fn compare(candidate: &Side<'_>, baseline: &Side<'_>, cases: &Cases) -> CellCompared {
     let unknown = |side: &Side<'_>| side.untested || side.verdict == Verdict::Unresolved;
     if unknown(candidate) || unknown(baseline) {
-        return (Comparison::Unresolved, Vec::new(), Vec::new(), None);
+        return CellCompared::unresolved();
     }
+    let missing = missing(candidate, baseline, cases);
     let mut regressed = Vec::new();
-    let mut unresolved = false;
+    // A test that failed and did not come to all of its cases may have failed before them.
+    let mut unresolved = !missing.is_empty() && candidate.verdict == Verdict::Failed;
     for case in candidate.failing {
         match baseline.standing(*case, cases) {
             Standing::Passes => regressed.push(*case),
@@ -266,5 +298,12 @@ fn compare(
     } else {
         Comparison::Unchanged
     };
-    (result, regressed, fixed, whole)
+    CellCompared {
+        result,
+        regressed,
+        fixed,
+        missing,
+        whole,
+        ..CellCompared::unresolved()
+    }
 }

@@ -7,17 +7,12 @@ use regatta_model::report::{Finding, FindingKind, Verdict};
 use regatta_model::{CellNumber, Outcome};
 
 use super::case::CaseId;
+use super::compare::Compared;
 use super::findings::{capital, excerpt};
-use super::{AttemptRow, Builder};
+use super::{AttemptRow, Builder, failures};
 
 /// Most findings of flaky cases; what more there is, the last one says.
 const FLAKY_MOST: usize = 50;
-
-/// Most findings of what fails without a baseline.
-const FAILURES_MOST: usize = 50;
-
-/// Most case names of one finding.
-const CASES_MOST: usize = 10_000;
 
 /// Most cells that a finding lists.
 const CELLS_MOST: usize = 10_000;
@@ -44,18 +39,20 @@ impl HostFaults {
 }
 
 /// All of them: first what kept cells from being tested, then what fails, what is flaky, then hosts.
-pub(super) fn findings(builder: &Builder<'_>) -> Vec<Finding> {
+pub(super) fn findings(builder: &Builder<'_>, compared: &Compared) -> Vec<Finding> {
     let mut findings = untested(builder);
-    if builder.matrix.compare().is_none() {
-        findings.extend(failures(builder));
-    }
+    findings.extend(failures::findings(builder, compared));
     findings.extend(flaky(builder));
     findings.extend(hosts(builder));
     findings
 }
 
 /// A finding that names nothing but its kind and cells.
-fn plain(kind: FindingKind, cells: impl IntoIterator<Item = CellNumber>, text: String) -> Finding {
+pub(super) fn plain(
+    kind: FindingKind,
+    cells: impl IntoIterator<Item = CellNumber>,
+    text: String,
+) -> Finding {
     Finding {
         kind,
         case: None,
@@ -110,58 +107,8 @@ fn untested(builder: &Builder<'_>) -> Vec<Finding> {
     findings
 }
 
-/// What fails: once for all cells in which the same cases do.
-fn failures(builder: &Builder<'_>) -> Vec<Finding> {
-    let mut groups: BTreeMap<&[CaseId], Vec<CellNumber>> = BTreeMap::new();
-    for (number, cell) in &builder.cells {
-        if cell.verdict == Verdict::Failed && cell.untested.is_none() {
-            groups.entry(&cell.failing).or_default().push(*number);
-        }
-    }
-    let mut groups: Vec<(&[CaseId], Vec<CellNumber>)> = groups.into_iter().collect();
-    groups.sort_by(|a, b| b.1.len().cmp(&a.1.len()).then(a.1.cmp(&b.1)));
-    let finding = |(cases, cells): (&[CaseId], Vec<CellNumber>)| {
-        let names: Vec<String> = cases
-            .iter()
-            .take(CASES_MOST)
-            .map(|case| builder.cases.name(*case).to_owned())
-            .collect();
-        let which = which_cells(builder, &cells);
-        let text = match names.as_slice() {
-            [] => format!("The test of {} failed in {which}", builder.matrix.name()),
-            [name] => format!("{name} fails in {which}"),
-            names => format!(
-                "{} tests of {} fail in {which}",
-                names.len(),
-                builder.matrix.name()
-            ),
-        };
-        let allowed = cells.iter().all(|cell| builder.matrix.allow_failure(*cell));
-        let text = if allowed {
-            format!("{text} (which may fail)")
-        } else {
-            text
-        };
-        Finding {
-            case: if names.len() == 1 {
-                names.first().cloned()
-            } else {
-                None
-            },
-            excerpt: excerpt(builder, &cells, cases),
-            cases: names,
-            ..plain(FindingKind::Failure, cells, text)
-        }
-    };
-    groups
-        .into_iter()
-        .take(FAILURES_MOST)
-        .map(finding)
-        .collect()
-}
-
 /// How many cells, and what they have in common.
-fn which_cells(builder: &Builder<'_>, cells: &[CellNumber]) -> String {
+pub(super) fn which_cells(builder: &Builder<'_>, cells: &[CellNumber]) -> String {
     let mut shared: Option<BTreeMap<String, String>> = None;
     for cell in cells {
         let values = builder.values(*cell);

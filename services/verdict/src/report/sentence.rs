@@ -1,5 +1,6 @@
 //! The conclusion as a person would say it. May not: say what the report's fields do not.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use regatta_model::CellNumber;
@@ -32,6 +33,9 @@ pub(super) fn of(
                     .count()
             };
             match count(Comparison::Fixed) {
+                0 if counts.cells == 1 => {
+                    "Nothing broke: the only cell fails as its baseline does".into()
+                }
                 0 => format!(
                     "Nothing broke: {cells} do as their baseline, of which {} fail",
                     counts.failed
@@ -46,6 +50,9 @@ pub(super) fn of(
                 "{} of {cells} passed; {} failed and are allowed to",
                 counts.passed, counts.failed
             )
+        }
+        Conclusion::Passed if counts.flaky > 0 && counts.cells == 1 => {
+            "The only cell does not fail for good".into()
         }
         Conclusion::Passed if counts.flaky > 0 => format!("None of {cells} fails for good"),
         Conclusion::Passed if counts.cells == 1 => "The only cell passed".into(),
@@ -135,6 +142,19 @@ fn beside(report: &Report, allowed: &dyn Fn(CellNumber) -> bool) -> String {
         .count();
     if tolerated > 0 && report.conclusion != Conclusion::Passed {
         parts.push(format!("{tolerated} failed and may"));
+    }
+    let short: BTreeSet<CellNumber> = report
+        .findings
+        .iter()
+        .filter(|finding| finding.kind == FindingKind::Missing)
+        .flat_map(|finding| finding.cells.iter().copied())
+        .collect();
+    match short.len() {
+        0 => {}
+        1 => parts.push("1 cell did not run all tests of its baseline".into()),
+        count => parts.push(format!(
+            "{count} cells did not run all tests of their baseline"
+        )),
     }
     if counts.host_faults > 0 {
         let attempts = if counts.host_faults == 1 {
