@@ -525,3 +525,28 @@ async fn a_run_says_what_it_waits_for() {
     let unknown = server.api.get("api/v1/runs/nobody/explain").await;
     assert_eq!(unknown.status(), StatusCode::NOT_FOUND);
 }
+
+#[tokio::test]
+async fn how_results_and_exit_status_disagree_is_told_beside_the_log() {
+    let (_data, server) = fresh(5000).await;
+    let run = server.api.submit(&matrix(1)).await;
+    let mut agent = Agent::new(&server.api, "one", 1);
+    let end = |agent: &Agent, attempt: &regatta_model::AttemptId| {
+        let mut end = agent.end(attempt, 1);
+        end.results = cases(&[]);
+        end.detail = "the last line of its log".into();
+        end
+    };
+    finish(std::slice::from_mut(&mut agent), &run, end).await;
+    let report = server.api.report(&run).await;
+    let detail = &report.cells[0].attempts[0].detail;
+    assert_eq!(
+        detail,
+        "exit status 1, though none of its 3 cases failed\nthe last line of its log"
+    );
+    assert!(
+        report.findings[0]
+            .excerpt
+            .starts_with("exit status 1, though")
+    );
+}
