@@ -40,6 +40,8 @@ pub(crate) struct Init {
 pub(crate) struct Records {
     live: PathBuf,
     ended: PathBuf,
+    /// The number of the last life.
+    life: PathBuf,
 }
 
 /// What a former executor left.
@@ -58,11 +60,29 @@ impl Records {
         let records = Self {
             live: state.join("live"),
             ended: state.join("ended"),
+            life: state.join("life"),
         };
         for directory in [&records.live, &records.ended] {
             fs::create_dir_all(directory).map_err(|error| Error::io("make", directory, &error))?;
         }
         Ok(records)
+    }
+
+    /// The number of this life: the moment `now` where the clock goes forward, and above the last one in any case, or a
+    /// clock that was set back would make this life an older one, which no server hears. Waits for the disk.
+    pub(crate) fn begin_life(&self, now: u64) -> io::Result<u64> {
+        let last = match fs::read_to_string(&self.life) {
+            Ok(text) => text.trim().parse().unwrap_or(0),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(error),
+        };
+        let life = now.max(u64::saturating_add(last, 1));
+        let draft = self.life.with_extension("new");
+        let mut file = fs::File::create(&draft)?;
+        file.write_all(life.to_string().as_bytes())?;
+        file.sync_all()?;
+        fs::rename(draft, &self.life)?;
+        Ok(life)
     }
 
     /// Writes down that a container is about to be.
@@ -172,4 +192,26 @@ pub(crate) fn start_time(pid: i32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, rest) = stat.rsplit_once(") ")?;
     rest.split(' ').nth(19)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_life_has_a_higher_number_whatever_the_clock_says() {
+        let state = tempfile::tempdir().unwrap();
+        let begin = |now| {
+            let records = Records::open(state.path()).unwrap();
+            records.begin_life(now).unwrap()
+        };
+        assert_eq!(begin(1000), 1000);
+        assert_eq!(begin(2000), 2000);
+        // The clock was set back.
+        assert_eq!((begin(500), begin(500)), (2001, 2002));
+        assert_eq!(begin(3000), 3000);
+        // What cannot be read is no number.
+        fs::write(state.path().join("life"), "?").unwrap();
+        assert_eq!(begin(4000), 4000);
+    }
 }

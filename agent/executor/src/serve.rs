@@ -75,6 +75,9 @@ pub fn serve(options: &Options) -> Result<(), Error> {
             .end(ended)
             .map_err(|error| Error::io("write to", &options.state, &error))?;
     }
+    let incarnation = records
+        .begin_life(now())
+        .map_err(|error| Error::io("write to", &options.state, &error))?;
     let trash = Trash::open(&options.state)?;
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
         .map_err(|errno| Error::call("make an epoll", errno))?;
@@ -86,7 +89,7 @@ pub fn serve(options: &Options) -> Result<(), Error> {
         host,
         records,
         state: options.state.clone(),
-        incarnation: incarnation(),
+        incarnation,
         zygotes,
         queue: VecDeque::new(),
         containers: BTreeMap::new(),
@@ -255,7 +258,8 @@ fn listen(socket: &Path) -> Result<UnixListener, Error> {
     Ok(listener)
 }
 
-fn incarnation() -> u64 {
+/// Nanoseconds since 1970.
+fn now() -> u64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
