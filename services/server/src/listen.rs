@@ -84,14 +84,16 @@ impl Listener {
         shutdown: CancellationToken,
     ) -> std::io::Result<()> {
         let end = shutdown.cancelled_owned();
+        // Made once: a bare router would be put together anew for every connection, and kept by it.
+        let service = router.into_make_service();
         match self {
             Self::Tcp(listener, _) => {
-                axum::serve(Bounded::new(listener), router)
+                axum::serve(Bounded::new(listener), service)
                     .with_graceful_shutdown(end)
                     .await
             }
             Self::Unix(listener, _) => {
-                axum::serve(Bounded::new(listener), router)
+                axum::serve(Bounded::new(listener), service)
                     .with_graceful_shutdown(end)
                     .await
             }
