@@ -71,6 +71,21 @@ async fn every_operation_of_the_openapi_document_is_there() {
     let (_data, server) = fresh(5000).await;
     let document: Value = server.api.json("api/v1/openapi.json").await;
     assert_eq!(document["openapi"], "3.1.0");
+    let headers = |path: &str, method: &str| -> Vec<String> {
+        let parameters = document["paths"][path][method]["parameters"].as_array();
+        let headers = parameters
+            .into_iter()
+            .flatten()
+            .filter(|p| p["in"] == "header");
+        headers
+            .map(|p| p["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(headers("/api/v1/runs", "post"), ["Idempotency-Key"]);
+    assert_eq!(
+        headers("/api/v1/runs/{run}/events", "get"),
+        ["Last-Event-ID"]
+    );
     let mut operations = 0;
     for (path, item) in document["paths"].as_object().unwrap() {
         for method in item.as_object().unwrap().keys() {

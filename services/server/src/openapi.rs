@@ -88,6 +88,9 @@ fn operation(row: &Row) -> Operation {
     for name in row.query {
         operation = operation.parameter(parameter(name, ParameterIn::Query));
     }
+    for name in row.headers {
+        operation = operation.parameter(parameter(name, ParameterIn::Header));
+    }
     if !row.takes.is_empty() {
         let takes = row.takes.iter();
         let body = takes.fold(

@@ -16,6 +16,8 @@ pub(super) struct Row {
     pub(super) id: &'static str,
     pub(super) summary: &'static str,
     pub(super) query: &'static [&'static str],
+    /// Headers that change what is done.
+    pub(super) headers: &'static [&'static str],
     pub(super) takes: &'static [Body],
     pub(super) status: u16,
     pub(super) gives: Option<Body>,
@@ -34,6 +36,7 @@ const fn row(
         id,
         summary,
         query: &[],
+        headers: &[],
         takes: &[],
         status: 200,
         gives: None,
@@ -69,6 +72,7 @@ fn of_runs() -> Vec<Row> {
             ..row(Get, "/api/v1/runs", "listRuns", "Runs, the newest first")
         },
         Row {
+            headers: &["Idempotency-Key"],
             takes: &[
                 (
                     "application/vnd.regatta.submission+json",
@@ -118,6 +122,7 @@ fn of_runs() -> Vec<Row> {
             )
         },
         Row {
+            headers: &["Last-Event-ID"],
             gives: Some(("text/event-stream", Some("RunEvent"))),
             ..row(
                 Get,
@@ -132,6 +137,7 @@ fn of_runs() -> Vec<Row> {
         },
         Row {
             query: &["failed"],
+            headers: &["Idempotency-Key"],
             gives: json_of("RunSummary"),
             ..row(
                 Post,
