@@ -9,6 +9,17 @@ use serde_json::Value;
 use crate::command::Data;
 use crate::wait_until;
 
+/// A port of the loopback interface that nobody uses now.
+///
+/// # Panics
+/// When there is none.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .map(|address| address.port())
+        .unwrap()
+}
+
 /// A process that ends with the test.
 pub struct Process {
     child: Child,

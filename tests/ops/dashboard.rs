@@ -32,14 +32,6 @@ fn queries() -> Vec<(String, String)> {
 }
 
 /// A port that nobody uses at this moment.
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-}
-
 struct Prometheus {
     url: String,
     _data: Data,
@@ -63,7 +55,7 @@ impl Prometheus {
             file.with_file_name("rules.yml"),
         )
         .unwrap();
-        let port = free_port();
+        let port = regatta_tests::process::free_port();
         let mut command = Command::new("prometheus");
         command
             .arg(format!("--config.file={}", file.display()))

@@ -7,20 +7,88 @@ use regatta_model::run::{Pins, Progress, RunState, RunSummary};
 use regatta_model::wire::{Artifact, HostFacts, LogPlace};
 use regatta_model::{AttemptId, Blame, Digest, Incarnation, Outcome, RunId};
 use regatta_store::{
-    Batch, BlobKey, Blobs, Cases, Committed, EndedRow, Error, EventKind, HostRecord, NewRun,
-    Policy, RunHead, StateRow, Store,
+    Batch, Candidate, Cases, Committed, EndedRow, Error, EventKind, HostRecord, NewRun, Policy,
+    RunHead, StateRow, Store,
 };
+use regatta_tests::postgres::Postgres;
 use tempfile::TempDir;
 
-/// A new database of each kind that is supported, with what keeps it alive.
-async fn databases() -> Vec<(TempDir, String, Arc<dyn Store>)> {
-    let directory = tempfile::tempdir().unwrap();
-    let url = format!(
-        "sqlite://{}",
-        directory.path().join("below/regatta.db").display()
-    );
-    let store = regatta_store::open(&url).await.unwrap();
-    vec![(directory, url, store)]
+mod blobs;
+mod fleet;
+
+/// A new database, and what keeps it alive.
+struct Database {
+    url: String,
+    store: Arc<dyn Store>,
+    /// Where it is, if it is PostgreSQL.
+    postgres: Option<Postgres>,
+    directory: TempDir,
+}
+
+impl Database {
+    async fn sqlite() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!(
+            "sqlite://{}",
+            directory.path().join("below/regatta.db").display()
+        );
+        Self {
+            store: regatta_store::open(&url).await.unwrap(),
+            url,
+            postgres: None,
+            directory,
+        }
+    }
+
+    async fn postgres() -> Self {
+        let postgres = Postgres::start();
+        Self {
+            store: regatta_store::open(&postgres.url()).await.unwrap(),
+            url: postgres.url(),
+            postgres: Some(postgres),
+            directory: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// How much its attempts take, all told.
+    async fn bytes(&self) -> u64 {
+        if let Some(postgres) = &self.postgres {
+            let tables = "SELECT sum(pg_total_relation_size(oid)) FROM pg_class WHERE relname ~ '^(attempts|logs)_[0-9]+$'";
+            return postgres.psql(tables).parse().unwrap();
+        }
+        self.store.close().await;
+        let file = self.directory.path().join("below/regatta.db");
+        file.metadata().unwrap().len()
+    }
+
+    /// Commits as the leader.
+    async fn commit(&self, batch: &Batch) -> Result<Committed, Error> {
+        let epoch = lead(&*self.store, "one").await;
+        let batch = Batch {
+            epoch,
+            ..batch.clone()
+        };
+        self.store.commit(&batch).await
+    }
+}
+
+/// One of each kind that is supported.
+async fn databases() -> Vec<Database> {
+    vec![Database::sqlite().await, Database::postgres().await]
+}
+
+fn candidate(id: &str) -> Candidate {
+    Candidate {
+        id: id.into(),
+        address: format!("http://{id}:7470"),
+    }
+}
+
+/// Makes this one the leader, for long; tells the epoch.
+async fn lead(store: &dyn Store, id: &str) -> u64 {
+    let led = store.lead(&candidate(id), 60_000).await.unwrap();
+    assert_eq!(led.leader, candidate(id));
+    led.epoch
 }
 
 fn id(text: &str) -> RunId {
@@ -115,7 +183,7 @@ fn results(names: usize, failing: &[u32]) -> Results {
 
 #[tokio::test]
 async fn what_was_committed_is_read_back_as_it_was() {
-    for (_directory, url, store) in databases().await {
+    for database in databases().await {
         let mut full = row("a", 7, 2, 4);
         full.outcome = Outcome::Signaled { signal: 11 };
         (full.blame, full.passed) = (Some(Blame::Test), false);
@@ -152,6 +220,7 @@ async fn what_was_committed_is_read_back_as_it_was() {
             failing: 0,
         };
         let batch = Batch {
+            epoch: 0,
             runs: vec![NewRun {
                 idempotency_key: Some("key".into()),
                 ..new_run("a")
@@ -162,9 +231,15 @@ async fn what_was_committed_is_read_back_as_it_was() {
             heads: vec![head("a", RunState::Running, 4)],
         };
         assert_eq!(
-            store.commit(&batch).await.unwrap(),
+            database.commit(&batch).await.unwrap(),
             Committed { doubled: 0 }
         );
+        let Database {
+            url,
+            store,
+            postgres,
+            directory,
+        } = database;
         store.close().await;
         drop(store);
 
@@ -218,18 +293,20 @@ async fn what_was_committed_is_read_back_as_it_was() {
         assert!(store.run(&id("b")).await.unwrap().is_none());
         assert_eq!(store.attempts(&id("b"), None, 10).await.unwrap(), []);
         store.ping().await.unwrap();
+        drop((postgres, directory));
     }
 }
 
 #[tokio::test]
 async fn an_attempt_has_one_outcome_whatever_is_told_later() {
-    for (_directory, _, store) in databases().await {
+    for database in databases().await {
+        let store = database.store.clone();
         let first = Batch {
             runs: vec![new_run("a")],
             attempts: vec![row("a", 0, 1, 1), row("a", 1, 1, 2)],
             ..Batch::default()
         };
-        store.commit(&first).await.unwrap();
+        database.commit(&first).await.unwrap();
         let mut other = row("a", 0, 1, 3);
         other.outcome = Outcome::HostLost;
         let second = Batch {
@@ -237,11 +314,11 @@ async fn an_attempt_has_one_outcome_whatever_is_told_later() {
             ..Batch::default()
         };
         assert_eq!(
-            store.commit(&second).await.unwrap(),
+            database.commit(&second).await.unwrap(),
             Committed { doubled: 1 }
         );
         assert_eq!(
-            store.commit(&second).await.unwrap(),
+            database.commit(&second).await.unwrap(),
             Committed { doubled: 2 },
             "a batch may be committed again"
         );
@@ -255,7 +332,8 @@ async fn an_attempt_has_one_outcome_whatever_is_told_later() {
 
 #[tokio::test]
 async fn a_batch_is_recorded_as_a_whole_or_not_at_all() {
-    for (_directory, _, store) in databases().await {
+    for database in databases().await {
+        let store = database.store.clone();
         let run = NewRun {
             idempotency_key: Some("key".into()),
             ..new_run("a")
@@ -272,7 +350,7 @@ async fn a_batch_is_recorded_as_a_whole_or_not_at_all() {
             ..Batch::default()
         };
         assert!(
-            matches!(store.commit(&wrong).await, Err(Error::Database { .. })),
+            matches!(database.commit(&wrong).await, Err(Error::Database { .. })),
             "a key names one run"
         );
         assert!(store.head(&id("a")).await.unwrap().is_none());
@@ -281,7 +359,7 @@ async fn a_batch_is_recorded_as_a_whole_or_not_at_all() {
             ..Batch::default()
         };
         assert!(
-            store.commit(&unknown).await.is_err(),
+            database.commit(&unknown).await.is_err(),
             "no attempt without its run"
         );
         let right = Batch {
@@ -290,7 +368,7 @@ async fn a_batch_is_recorded_as_a_whole_or_not_at_all() {
             ..Batch::default()
         };
         assert_eq!(
-            store.commit(&right).await.unwrap(),
+            database.commit(&right).await.unwrap(),
             Committed { doubled: 0 }
         );
         assert_eq!(store.attempts(&id("a"), None, 10).await.unwrap().len(), 1);
@@ -300,9 +378,9 @@ async fn a_batch_is_recorded_as_a_whole_or_not_at_all() {
 #[tokio::test]
 async fn a_passing_attempt_costs_about_a_hundred_bytes() {
     const ATTEMPTS: u64 = 20_000;
-    for (directory, _, store) in databases().await {
+    for database in databases().await {
         let cases = Cases::from(results(1000, &[]));
-        store
+        database
             .commit(&Batch {
                 runs: vec![new_run("a")],
                 ..Batch::default()
@@ -315,7 +393,7 @@ async fn a_passing_attempt_costs_about_a_hundred_bytes() {
                 ..row("a", cell, 1, cell + 1)
             };
             let attempts = (first..first + 1000).map(attempt).collect();
-            store
+            database
                 .commit(&Batch {
                     attempts,
                     ..Batch::default()
@@ -323,12 +401,15 @@ async fn a_passing_attempt_costs_about_a_hundred_bytes() {
                 .await
                 .unwrap();
         }
-        store.close().await;
-        let file = directory.path().join("below/regatta.db");
-        let bytes = file.metadata().unwrap().len();
+        let bytes = database.bytes().await;
         println!("{} bytes an attempt", bytes / ATTEMPTS);
+        let most = if database.postgres.is_some() {
+            200
+        } else {
+            150
+        };
         assert!(
-            bytes < ATTEMPTS * 150,
+            bytes < ATTEMPTS * most,
             "{} bytes an attempt",
             bytes / ATTEMPTS
         );
@@ -337,7 +418,8 @@ async fn a_passing_attempt_costs_about_a_hundred_bytes() {
 
 #[tokio::test]
 async fn events_come_in_order_from_any_place_with_where_the_run_stood() {
-    for (_directory, _, store) in databases().await {
+    for database in databases().await {
+        let store = database.store.clone();
         let state = |sequence, state| StateRow {
             run: id("a"),
             sequence,
@@ -356,7 +438,7 @@ async fn events_come_in_order_from_any_place_with_where_the_run_stood() {
             ],
             ..Batch::default()
         };
-        store.commit(&batch).await.unwrap();
+        database.commit(&batch).await.unwrap();
         let all = store.events(&id("a"), 0, 100).await.unwrap();
         assert_eq!(
             all.iter().map(|event| event.sequence).collect::<Vec<_>>(),
@@ -382,104 +464,63 @@ async fn events_come_in_order_from_any_place_with_where_the_run_stood() {
     }
 }
 
+const NEWER: &str = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                     VALUES (9999, 'from the future', true, '', 0)";
+
 #[tokio::test]
-async fn a_newer_schema_and_a_second_server_are_refused_with_a_sentence() {
-    for (_directory, url, store) in databases().await {
-        let Err(error) = regatta_store::open(&url).await else {
-            panic!("two servers on one database")
-        };
-        assert!(
-            error
-                .to_string()
-                .contains("another server uses the database"),
-            "{error}"
-        );
-        store.close().await;
+async fn a_newer_schema_is_refused_with_a_sentence() {
+    for database in databases().await {
+        database.store.close().await;
+        if let Some(postgres) = &database.postgres {
+            postgres.psql(NEWER);
+        } else {
+            let mut connection =
+                <sqlx::SqliteConnection as sqlx::Connection>::connect(&database.url)
+                    .await
+                    .unwrap();
+            sqlx::query(NEWER).execute(&mut connection).await.unwrap();
+            sqlx::Connection::close(connection).await.unwrap();
+        }
+        let Database {
+            url,
+            store,
+            postgres,
+            directory,
+        } = database;
         drop(store);
-        let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-                     VALUES (9999, 'from the future', 1, x'00', 0)";
-        let mut database = <sqlx::SqliteConnection as sqlx::Connection>::connect(&url)
-            .await
-            .unwrap();
-        sqlx::query(newer).execute(&mut database).await.unwrap();
-        sqlx::Connection::close(database).await.unwrap();
         let Err(error) = regatta_store::open(&url).await else {
             panic!("a newer schema is taken")
         };
+        drop((postgres, directory));
         assert!(matches!(error, Error::Newer { found: 9999, .. }), "{error}");
         assert!(error.to_string().contains("newer Regatta"), "{error}");
     }
-    for wrong in ["postgres://localhost/x", "mysql://x", "sqlite://", ""] {
+}
+
+#[tokio::test]
+async fn what_is_no_database_is_refused_with_a_sentence() {
+    let database = Database::sqlite().await;
+    let Err(error) = regatta_store::open(&database.url).await else {
+        panic!("two servers on one file")
+    };
+    assert!(
+        error
+            .to_string()
+            .contains("another server uses the database"),
+        "{error}"
+    );
+    for wrong in ["mysql://x", "sqlite://", ""] {
         let Err(error) = regatta_store::open(wrong).await else {
             panic!("{wrong:?} is taken")
         };
         assert!(error.to_string().contains("sqlite://PATH"), "{error}");
     }
-}
-
-#[tokio::test]
-async fn a_blob_is_there_as_a_whole_or_not_at_all() {
-    let directory = tempfile::tempdir().unwrap();
-    let blobs = Blobs::open(&format!(
-        "file://{}",
-        directory.path().join("blobs").display()
-    ))
-    .unwrap();
-    let attempt = AttemptId {
-        run: id("a"),
-        cell: 1,
-        ordinal: 1,
+    let port = regatta_tests::process::free_port();
+    let nobody = format!("postgres://me:secret@127.0.0.1:{port}/x");
+    let Err(error) = regatta_store::open(&nobody).await else {
+        panic!("nobody is taken")
     };
-    let key = BlobKey::Artifact(attempt.clone(), "d/ü %2e.log".into());
-    let chunks = |list: Vec<Result<&'static [u8], &'static str>>| {
-        futures_util::stream::iter(
-            list.into_iter()
-                .map(|chunk| chunk.map(bytes::Bytes::from_static)),
-        )
-    };
-    let read = async |key: &BlobKey| {
-        let (length, stream) = blobs.get(key).await.unwrap()?;
-        let chunks: Vec<_> = futures_util::StreamExt::collect(stream).await;
-        let whole: Vec<u8> = chunks
-            .into_iter()
-            .flat_map(|chunk| chunk.unwrap())
-            .collect();
-        assert_eq!(length, whole.len() as u64);
-        Some(whole)
-    };
-    let cut = blobs
-        .put(&key, chunks(vec![Ok(b"half"), Err("gone")]), 100, "MOST")
-        .await;
-    assert!(matches!(cut, Err(Error::Cut { .. })));
-    let long = blobs
-        .put(&key, chunks(vec![Ok(b"12345"), Ok(b"67890")]), 9, "MOST")
-        .await;
-    let Err(error @ Error::TooLong { .. }) = long else {
-        panic!("{long:?}")
-    };
-    assert!(
-        error.to_string().contains("MOST") && error.to_string().contains('9'),
-        "{error}"
-    );
-    assert_eq!(read(&key).await, None);
-    assert_eq!(
-        blobs
-            .put(&key, chunks(vec![Ok(b"whole")]), 100, "MOST")
-            .await
-            .unwrap(),
-        5
-    );
-    assert_eq!(
-        blobs
-            .put(&BlobKey::Log(attempt.clone()), chunks(vec![]), 100, "MOST")
-            .await
-            .unwrap(),
-        0
-    );
-    assert_eq!(read(&key).await.unwrap(), b"whole");
-    assert_eq!(read(&BlobKey::Log(attempt)).await.unwrap(), b"");
-    blobs.delete(&key).await.unwrap();
-    blobs.delete(&key).await.unwrap();
-    assert_eq!(read(&key).await, None);
-    assert!(Blobs::open("s3://bucket").is_err());
+    let shown = format!("postgres://127.0.0.1:{port}/x cannot be reached");
+    assert!(error.to_string().contains(&shown), "{error}");
+    assert!(!error.to_string().contains("secret"), "{error}");
 }

@@ -10,12 +10,12 @@ pub enum Error {
     NotSupported(String),
     /// The database belongs to a newer program.
     #[error(
-        "the database {path} has schema version {found}, and this program knows versions up to {known}: \
+        "the database {database} has schema version {found}, and this program knows versions up to {known}: \
          it was used by a newer Regatta; run that one, or name another database with --database"
     )]
     Newer {
         /// The database.
-        path: PathBuf,
+        database: String,
         /// Its version.
         found: i64,
         /// The newest that is known here.
@@ -37,6 +37,26 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// No connection to the database.
+    #[error(
+        "the database {database} cannot be reached: {source}; see that it runs, and that user, password and database in \
+         --database are right"
+    )]
+    Unreachable {
+        /// The database, without its password.
+        database: String,
+        /// Why.
+        source: sqlx::Error,
+    },
+    /// The database did not take a batch in time; whether it will be recorded is not known.
+    #[error("the database did not take what was to be recorded within {seconds} s")]
+    Late {
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// Another server leads: nothing was written.
+    #[error("another server leads by now: {0}")]
+    Deposed(String),
     /// The database could not do it.
     #[error("the database could not {doing}: {source}")]
     Database {
@@ -46,10 +66,10 @@ pub enum Error {
         source: sqlx::Error,
     },
     /// The schema could not be brought up to date.
-    #[error("the schema of the database {path} could not be brought up to date: {source}")]
+    #[error("the schema of the database {database} could not be brought up to date: {source}")]
     Migrate {
         /// The database.
-        path: PathBuf,
+        database: String,
         /// Why.
         source: sqlx::migrate::MigrateError,
     },
@@ -96,7 +116,11 @@ impl Error {
                 sqlx::Error::RowNotFound | sqlx::Error::ColumnDecode { .. } => false,
                 _ => true,
             },
-            Self::Blob { .. } | Self::File { .. } | Self::Cut { .. } => true,
+            Self::Blob { .. }
+            | Self::File { .. }
+            | Self::Cut { .. }
+            | Self::Late { .. }
+            | Self::Unreachable { .. } => true,
             _ => false,
         }
     }

@@ -10,7 +10,10 @@
 mod blobs;
 mod codes;
 mod error;
+mod postgres;
+mod reads;
 mod records;
+mod rows;
 mod sqlite;
 
 use std::sync::Arc;
@@ -22,12 +25,15 @@ use regatta_model::{AttemptId, CellNumber, RunId};
 pub use blobs::{BlobKey, BlobStream, Blobs};
 pub use error::Error;
 pub use records::{
-    Batch, CaseSet, Cases, Committed, EndedRow, EventKind, EventRow, HostRecord, NewRun, Policy,
-    RunHead, RunRecord, StateRow, Submitted,
+    Batch, Candidate, CaseSet, Cases, Committed, EndedRow, EventKind, EventRow, HostRecord,
+    Leadership, NewRun, Policy, RunHead, RunRecord, StateRow, Submitted,
 };
 
 /// Most rows that one read gives.
 pub const PAGE_MOST: u32 = 1000;
+
+/// Most names of hosts, digests of case sets and ids of runs whose keys a writer remembers.
+const KEYS_MOST: usize = 50_000;
 
 /// A database.
 #[async_trait]
@@ -36,6 +42,13 @@ pub trait Store: Send + Sync {
     ///
     /// An attempt that is recorded already stays as it is and is counted in [`Committed::doubled`].
     async fn commit(&self, batch: &Batch) -> Result<Committed, Error>;
+
+    /// Takes the leader's lease for `lease_ms` where it is free or over (the epoch grows), or renews it where `candidate`
+    /// has it; tells who has it then.
+    async fn lead(&self, candidate: &Candidate, lease_ms: u64) -> Result<Leadership, Error>;
+
+    /// Lets go of the lease, if it is `candidate`'s.
+    async fn resign(&self, candidate: &Candidate) -> Result<(), Error>;
 
     /// Where a run stands.
     async fn head(&self, run: &RunId) -> Result<Option<RunHead>, Error>;
@@ -85,14 +98,14 @@ pub trait Store: Send + Sync {
     async fn close(&self);
 }
 
-/// Opens the database at `url` (`sqlite://PATH`), makes it where there is none, and brings its schema up to date.
+/// Opens the database at `url` (`sqlite://PATH`, made where there is none, or `postgres://USER@HOST:PORT/DATABASE`), and
+/// brings its schema up to date.
 ///
-/// Refuses: another kind of database, a schema newer than this program knows, a database that another server uses.
+/// Refuses: another kind of database, a schema newer than this program knows, an SQLite database that another server
+/// uses.
 pub async fn open(url: &str) -> Result<Arc<dyn Store>, Error> {
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        return Err(Error::NotSupported(
-            "PostgreSQL is not supported yet; use --database sqlite://PATH".to_owned(),
-        ));
+        return Ok(Arc::new(postgres::Postgres::open(url).await?));
     }
     let path = url
         .strip_prefix("sqlite://")
@@ -100,8 +113,26 @@ pub async fn open(url: &str) -> Result<Arc<dyn Store>, Error> {
         .filter(|path| !path.is_empty())
         .ok_or_else(|| {
             Error::NotSupported(format!(
-                "{url:?} names no database that Regatta knows; expected sqlite://PATH"
+                "{url:?} names no database that Regatta knows; expected sqlite://PATH or postgres://USER@HOST:PORT/DATABASE"
             ))
         })?;
     Ok(Arc::new(sqlite::Sqlite::open(path.as_ref()).await?))
+}
+
+/// Refuses a database whose schema `found` is newer than these migrations know.
+fn refuse_newer(
+    migrations: &sqlx::migrate::Migrator,
+    found: Option<i64>,
+    database: &str,
+) -> Result<(), Error> {
+    let versions = migrations.iter().map(|migration| migration.version);
+    let known = versions.max().unwrap_or_default();
+    match found.filter(|found| *found > known) {
+        Some(found) => Err(Error::Newer {
+            database: database.to_owned(),
+            found,
+            known,
+        }),
+        None => Ok(()),
+    }
 }

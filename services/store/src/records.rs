@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 /// What is recorded in one transaction, in this order.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
+    /// The epoch of the leader that writes. A database that knows a later one refuses the batch:
+    /// [`crate::Error::Deposed`].
+    pub epoch: u64,
     /// Accepted submissions.
     pub runs: Vec<NewRun>,
     /// Hosts that are new or changed.
@@ -32,6 +35,26 @@ impl Batch {
             && self.states.is_empty()
             && self.heads.is_empty()
     }
+}
+
+/// A server that would lead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Unique to one try of one process: who leads again after it did not for a while needs a new one.
+    pub id: String,
+    /// Where other servers reach it: the URL that they pass requests on to. Empty where nobody can.
+    pub address: String,
+}
+
+/// Who leads. Times are the database's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leadership {
+    /// Grows with every change of the leader.
+    pub epoch: u64,
+    /// Who leads until the lease ends.
+    pub leader: Candidate,
+    /// How long the lease lasts still, in milliseconds.
+    pub left_ms: u64,
 }
 
 /// What a commit found.

@@ -1,15 +1,11 @@
 //! SQLite: the embedded default. One connection writes, several read; the write-ahead log keeps them apart.
 //! May not: be used by two servers at once (a lock file sees to it).
 
-mod attempts;
-mod column;
-mod read;
 mod write;
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,9 +16,11 @@ use sqlx::sqlite::{
 };
 use tokio::sync::Mutex;
 
+use crate::codes::from_sql;
+use crate::reads::Reads;
 use crate::{
-    Batch, CaseSet, Committed, EndedRow, Error, EventRow, HostRecord, RunHead, RunRecord, Store,
-    Submitted,
+    Batch, Candidate, Committed, EndedRow, Error, EventRow, HostRecord, Leadership, RunHead,
+    RunRecord, Store, Submitted,
 };
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/sqlite");
@@ -31,18 +29,15 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/sq
 const BUSY_FOR: Duration = Duration::from_secs(10);
 /// Connections that read.
 const READERS: u32 = 4;
-/// Most names of hosts and digests of case sets whose keys are remembered.
-const KEYS_MOST: usize = 50_000;
-/// Most case sets whose names are remembered for reading.
-const SETS_MOST: usize = 256;
 
 /// An SQLite database.
 pub(crate) struct Sqlite {
     writer: SqlitePool,
-    readers: SqlitePool,
+    reads: Reads<sqlx::Sqlite>,
     /// Also the lock that orders commits.
     keys: Mutex<Keys>,
-    sets: std::sync::Mutex<HashMap<i64, Arc<CaseSet>>>,
+    /// Grows with every start.
+    epoch: u64,
     /// Held for as long as the database is in use.
     _lock: File,
 }
@@ -72,6 +67,13 @@ impl Sqlite {
             .await
             .map_err(Error::while_doing("be opened"))?;
         migrate(&writer, path).await?;
+        let epoch: i64 = sqlx::query_scalar(
+            "INSERT INTO leader (one, epoch) VALUES (1, 1) ON CONFLICT (one) DO UPDATE SET epoch = epoch + 1 \
+             RETURNING epoch",
+        )
+        .fetch_one(&writer)
+        .await
+        .map_err(Error::while_doing("begin an epoch"))?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .min_connections(0)
@@ -80,9 +82,9 @@ impl Sqlite {
             .map_err(Error::while_doing("be opened for reading"))?;
         Ok(Self {
             writer,
-            readers,
+            reads: Reads::new(readers),
             keys: Mutex::default(),
-            sets: std::sync::Mutex::default(),
+            epoch: from_sql(epoch),
             _lock: lock,
         })
     }
@@ -132,21 +134,10 @@ async fn migrate(pool: &SqlitePool, path: &Path) -> Result<(), Error> {
             .fetch_one(pool)
             .await
             .map_err(doing())?;
-        let known = MIGRATIONS
-            .iter()
-            .map(|migration| migration.version)
-            .max()
-            .unwrap_or_default();
-        if let Some(found) = found.filter(|found| *found > known) {
-            return Err(Error::Newer {
-                path: path.to_owned(),
-                found,
-                known,
-            });
-        }
+        crate::refuse_newer(&MIGRATIONS, found, &path.to_string_lossy())?;
     }
     MIGRATIONS.run(pool).await.map_err(|source| Error::Migrate {
-        path: path.to_owned(),
+        database: path.to_string_lossy().into_owned(),
         source,
     })
 }
@@ -157,24 +148,37 @@ impl Store for Sqlite {
         self.write(batch).await
     }
 
+    /// The file's lock is the lease: whoever opened the database leads.
+    async fn lead(&self, candidate: &Candidate, lease_ms: u64) -> Result<Leadership, Error> {
+        Ok(Leadership {
+            epoch: self.epoch,
+            leader: candidate.clone(),
+            left_ms: lease_ms,
+        })
+    }
+
+    async fn resign(&self, _: &Candidate) -> Result<(), Error> {
+        Ok(())
+    }
+
     async fn head(&self, run: &RunId) -> Result<Option<RunHead>, Error> {
-        self.read_head(run).await
+        self.reads.head(run).await
     }
 
     async fn heads(&self, before: Option<&RunId>, limit: u32) -> Result<Vec<RunHead>, Error> {
-        self.read_heads(before, limit).await
+        self.reads.heads(before, limit).await
     }
 
     async fn open_runs(&self) -> Result<Vec<RunRecord>, Error> {
-        self.read_open_runs().await
+        self.reads.open_runs().await
     }
 
     async fn run(&self, run: &RunId) -> Result<Option<RunRecord>, Error> {
-        self.read_run(run).await
+        self.reads.run(run).await
     }
 
     async fn submitted(&self, key: &str) -> Result<Option<Submitted>, Error> {
-        self.read_submitted(key).await
+        self.reads.submitted(key).await
     }
 
     async fn attempts(
@@ -183,44 +187,39 @@ impl Store for Sqlite {
         after: Option<(CellNumber, u32)>,
         limit: u32,
     ) -> Result<Vec<EndedRow>, Error> {
-        self.read_attempts(run, after, limit).await
+        self.reads.attempts(run, after, limit).await
     }
 
     async fn attempts_of(&self, run: &RunId, cells: &[CellNumber]) -> Result<Vec<EndedRow>, Error> {
-        self.read_attempts_of(run, cells).await
+        self.reads.attempts_of(run, cells).await
     }
 
     async fn attempt(&self, attempt: &AttemptId) -> Result<Option<EndedRow>, Error> {
-        self.read_attempt(attempt).await
+        self.reads.attempt(attempt).await
     }
 
     async fn events(&self, run: &RunId, after: u64, limit: u32) -> Result<Vec<EventRow>, Error> {
-        self.read_events(run, after, limit).await
+        self.reads.events(run, after, limit).await
     }
 
     async fn short_log(&self, attempt: &AttemptId) -> Result<Option<Vec<u8>>, Error> {
-        self.read_short_log(attempt).await
+        self.reads.short_log(attempt).await
     }
 
     async fn runs_by_state(&self) -> Result<Vec<(RunState, u64)>, Error> {
-        self.read_runs_by_state().await
+        self.reads.runs_by_state().await
     }
 
     async fn hosts(&self) -> Result<Vec<HostRecord>, Error> {
-        self.read_hosts().await
+        self.reads.hosts().await
     }
 
     async fn ping(&self) -> Result<(), Error> {
-        let doing = "answer";
-        let _: i64 = sqlx::query_scalar("SELECT 1")
-            .fetch_one(&self.readers)
-            .await
-            .map_err(Error::while_doing(doing))?;
-        Ok(())
+        self.reads.ping().await
     }
 
     async fn close(&self) {
-        self.readers.close().await;
+        self.reads.close().await;
         self.writer.close().await;
     }
 }

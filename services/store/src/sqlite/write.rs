@@ -5,57 +5,17 @@ use std::hash::Hash;
 
 use regatta_model::wire::LogPlace;
 use regatta_model::{Digest, RunId};
-use serde::Serialize;
 use sqlx::{Connection as _, QueryBuilder, Sqlite as Database, SqliteConnection};
 
-use super::{KEYS_MOST, Keys, Sqlite};
+use super::{Keys, Sqlite};
 use crate::codes::{of_blame, of_outcome, of_policy, of_state, to_sql};
-use crate::{Batch, CaseSet, Committed, EndedRow, Error, HostRecord, NewRun, RunHead, StateRow};
+use crate::rows::{rest, to_json};
+use crate::{
+    Batch, CaseSet, Committed, EndedRow, Error, HostRecord, KEYS_MOST, NewRun, RunHead, StateRow,
+};
 
 /// Rows of one INSERT; SQLite takes 32,766 values in one statement, and a row has 20.
 const ROWS_MOST: usize = 500;
-
-/// What only few attempts have, as JSON; short names, since there may be millions.
-#[derive(Serialize)]
-struct Rest<'a> {
-    #[serde(rename = "x", skip_serializing_if = "<[_]>::is_empty")]
-    exceptions: &'a [regatta_model::case::CaseException],
-    #[serde(rename = "p", skip_serializing_if = "<[_]>::is_empty")]
-    problems: &'a [String],
-    #[serde(rename = "d", skip_serializing_if = "str::is_empty")]
-    detail: &'a str,
-    #[serde(rename = "c", skip_serializing_if = "<[_]>::is_empty")]
-    changed: &'a [String],
-    #[serde(rename = "a", skip_serializing_if = "<[_]>::is_empty")]
-    artifacts: &'a [regatta_model::wire::Artifact],
-}
-
-impl Rest<'_> {
-    fn of(row: &EndedRow) -> Result<Option<String>, Error> {
-        let rest = Rest {
-            exceptions: &row.cases.exceptions,
-            problems: &row.cases.problems,
-            detail: &row.detail,
-            changed: &row.changed,
-            artifacts: &row.artifacts,
-        };
-        let empty = rest.exceptions.is_empty()
-            && rest.problems.is_empty()
-            && rest.detail.is_empty()
-            && rest.changed.is_empty()
-            && rest.artifacts.is_empty();
-        if empty {
-            Ok(None)
-        } else {
-            to_json(&rest).map(Some)
-        }
-    }
-}
-
-fn to_json<T: Serialize>(value: &T) -> Result<String, Error> {
-    serde_json::to_string(value)
-        .map_err(|error| Error::Corrupt(format!("a value that is no JSON ({error})")))
-}
 
 /// Makes room where a map of remembered keys grew too long.
 fn bound<K: Eq + Hash>(map: &mut HashMap<K, i64>) {
@@ -208,7 +168,7 @@ impl Learnt<'_> {
 async fn insert_run(db: &mut SqliteConnection, run: &NewRun) -> Result<(), Error> {
     sqlx::query(
         "INSERT INTO runs (id, name, file, matrix, pins, cells, submitted_ms, idempotency_key, body, state) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0) ON CONFLICT (id) DO NOTHING",
     )
     .bind(run.run.as_str())
     .bind(&run.name)
@@ -258,7 +218,7 @@ async fn insert_attempts(
             Some(set) => Some(keys.set(&mut *db, set).await?),
             None => None,
         };
-        ready.push((row, run, host, set, Rest::of(row)?));
+        ready.push((row, run, host, set, rest(row)?));
     }
     let mut query = QueryBuilder::<Database>::new(
         "INSERT INTO attempts (run, cell, ordinal, sequence, host, outcome, code, blame, passed, settled, failing, \

@@ -1,0 +1,46 @@
+//! Partitions of attempts and logs: each has the runs of one range of keys. May not: lock out who reads.
+
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use crate::Error;
+
+/// Runs of one partition. Few enough that a partition is soon old as a whole and can be dropped, many enough that there
+/// are never thousands of them.
+const RUNS: i64 = 1024;
+
+/// The first key of the partition that has this run.
+pub(super) fn first(run: i64) -> i64 {
+    run.div_euclid(RUNS) * RUNS
+}
+
+/// Makes the partitions that begin with this key, where they are not there.
+pub(super) async fn make(db: &mut PgConnection, first: i64) -> Result<(), Error> {
+    let doing = || Error::while_doing("make a partition");
+    for table in ["attempts", "logs"] {
+        let name = format!("{table}_{first}");
+        let there: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
+            .bind(&name)
+            .fetch_one(&mut *db)
+            .await
+            .map_err(doing())?;
+        if there {
+            continue;
+        }
+        // Attaching locks out other writers alone; CREATE TABLE ... PARTITION OF would lock out readers too.
+        let end = first + RUNS;
+        let statements = [
+            format!("CREATE TABLE {name} (LIKE {table} INCLUDING DEFAULTS INCLUDING STORAGE)"),
+            format!(
+                "ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ({first}) TO ({end})"
+            ),
+        ];
+        for statement in statements {
+            // Made of numbers and of the two names above.
+            sqlx::query(AssertSqlSafe(statement))
+                .execute(&mut *db)
+                .await
+                .map_err(doing())?;
+        }
+    }
+    Ok(())
+}

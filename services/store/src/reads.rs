@@ -1,0 +1,358 @@
+//! Reading back, the same over every database: both understand this SQL. May not: write.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use regatta_model::run::RunState;
+use regatta_model::{AttemptId, CellNumber, RunId};
+use sqlx::database::HasStatementCache;
+use sqlx::{
+    ColumnIndex, Database, Decode, Encode, Executor, FromRow, IntoArguments, Pool, QueryBuilder,
+    Type,
+};
+
+use crate::codes::{from_sql, state, to_sql};
+use crate::rows::{
+    AttemptColumns, CaseSetColumns, EventColumns, HeadColumns, HostColumns, RunColumns,
+    SubmittedColumns,
+};
+use crate::{
+    CaseSet, EndedRow, Error, EventRow, HostRecord, PAGE_MOST, RunHead, RunRecord, Submitted,
+};
+
+/// Most case sets whose names are remembered.
+const SETS_MOST: usize = 256;
+/// Most cells whose attempts one query names.
+const CELLS_MOST: usize = 1000;
+
+const HEAD: &str = "SELECT id, name, state, submitted_ms, ended_ms, cells, settled, failing, attempts, sequence, \
+     cancelled, rerun_after FROM runs ";
+
+const RECORD: &str = "SELECT id, name, state, submitted_ms, ended_ms, cells, settled, failing, attempts, sequence, \
+     cancelled, rerun_after, file, matrix, pins FROM runs ";
+
+// Columns are as narrow as their values allow where there may be millions of them; here all numbers are wide.
+const ATTEMPT: &str = "SELECT CAST(a.cell AS BIGINT) AS cell, CAST(a.ordinal AS BIGINT) AS ordinal, \
+     CAST(a.sequence AS BIGINT) AS sequence, h.name AS host, CAST(a.outcome AS BIGINT) AS outcome, \
+     CAST(a.code AS BIGINT) AS code, CAST(a.blame AS BIGINT) AS blame, \
+     CAST(CAST(a.passed AS INTEGER) AS BIGINT) AS passed, CAST(a.settled AS BIGINT) AS settled, \
+     CAST(a.failing AS BIGINT) AS failing, CAST(a.wall_ms AS BIGINT) AS wall_ms, \
+     CAST(a.queue_ms AS BIGINT) AS queue_ms, CAST(a.start_us AS BIGINT) AS start_us, a.cpu_us, a.peak_memory_bytes, \
+     a.identity, CAST(a.case_set AS BIGINT) AS case_set, a.log_bytes, a.rest \
+     FROM attempts a JOIN hosts h ON h.key = a.host WHERE a.run = ";
+
+const EVENTS: &str = "SELECT CAST(a.sequence AS BIGINT) AS sequence, CAST(a.settled AS BIGINT) AS settled, \
+     CAST(a.failing AS BIGINT) AS failing, CAST(NULL AS BIGINT) AS state, CAST(a.cell AS BIGINT) AS cell, \
+     CAST(a.ordinal AS BIGINT) AS ordinal, h.name AS host, CAST(a.outcome AS BIGINT) AS outcome, \
+     CAST(a.code AS BIGINT) AS code, CAST(CAST(a.passed AS INTEGER) AS BIGINT) AS passed \
+     FROM attempts a JOIN hosts h ON h.key = a.host WHERE a.run = $1 AND a.sequence > $2 \
+     UNION ALL \
+     SELECT sequence, settled, failing, state, CAST(0 AS BIGINT), CAST(0 AS BIGINT), '', CAST(0 AS BIGINT), \
+     CAST(NULL AS BIGINT), CAST(0 AS BIGINT) FROM run_states WHERE run = $1 AND sequence > $2 ORDER BY 1 LIMIT $3";
+
+/// The connections that read.
+pub(crate) struct Reads<DB: Database> {
+    pool: Pool<DB>,
+    sets: Mutex<HashMap<i64, Arc<CaseSet>>>,
+}
+
+impl<DB> Reads<DB>
+where
+    DB: Database + HasStatementCache,
+    for<'c> &'c Pool<DB>: Executor<'c, Database = DB>,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+    DB::Arguments: IntoArguments<DB>,
+    for<'q> &'q str: Encode<'q, DB> + Type<DB>,
+    for<'q> i64: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
+    for<'q> Vec<u8>: Decode<'q, DB> + Type<DB>,
+    usize: ColumnIndex<DB::Row>,
+    for<'r> HeadColumns: FromRow<'r, DB::Row>,
+    for<'r> RunColumns: FromRow<'r, DB::Row>,
+    for<'r> SubmittedColumns: FromRow<'r, DB::Row>,
+    for<'r> HostColumns: FromRow<'r, DB::Row>,
+    for<'r> CaseSetColumns: FromRow<'r, DB::Row>,
+    for<'r> AttemptColumns: FromRow<'r, DB::Row>,
+    for<'r> EventColumns: FromRow<'r, DB::Row>,
+{
+    pub(crate) fn new(pool: Pool<DB>) -> Self {
+        Self {
+            pool,
+            sets: Mutex::default(),
+        }
+    }
+
+    pub(crate) async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    pub(crate) async fn ping(&self) -> Result<(), Error> {
+        sqlx::query_scalar::<DB, i64>("SELECT CAST(1 AS BIGINT)")
+            .fetch_one(&self.pool)
+            .await
+            .map(drop)
+            .map_err(Error::while_doing("answer"))
+    }
+
+    pub(crate) async fn head(&self, run: &RunId) -> Result<Option<RunHead>, Error> {
+        let mut query = QueryBuilder::<DB>::new(HEAD);
+        query.push("WHERE id = ").push_bind(run.as_str());
+        let found: Option<HeadColumns> = query
+            .build_query_as()
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(Error::while_doing("find a run"))?;
+        found.map(HeadColumns::head).transpose()
+    }
+
+    pub(crate) async fn heads(
+        &self,
+        before: Option<&RunId>,
+        limit: u32,
+    ) -> Result<Vec<RunHead>, Error> {
+        let mut query = QueryBuilder::<DB>::new(HEAD);
+        if let Some(before) = before {
+            query
+                .push("WHERE key < (SELECT key FROM runs WHERE id = ")
+                .push_bind(before.as_str())
+                .push(") ");
+        }
+        query
+            .push("ORDER BY key DESC LIMIT ")
+            .push_bind(i64::from(limit.min(PAGE_MOST)));
+        let found: Vec<HeadColumns> = query
+            .build_query_as()
+            .fetch_all(&self.pool)
+            .await
+            .map_err(Error::while_doing("list runs"))?;
+        found.into_iter().map(HeadColumns::head).collect()
+    }
+
+    pub(crate) async fn run(&self, run: &RunId) -> Result<Option<RunRecord>, Error> {
+        let mut query = QueryBuilder::<DB>::new(RECORD);
+        query.push("WHERE id = ").push_bind(run.as_str());
+        let found: Option<RunColumns> = query
+            .build_query_as()
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(Error::while_doing("find a run"))?;
+        found.map(RunColumns::record).transpose()
+    }
+
+    pub(crate) async fn open_runs(&self) -> Result<Vec<RunRecord>, Error> {
+        let mut query = QueryBuilder::<DB>::new(RECORD);
+        query.push("WHERE state < 2 ORDER BY key");
+        let found: Vec<RunColumns> = query
+            .build_query_as()
+            .fetch_all(&self.pool)
+            .await
+            .map_err(Error::while_doing("list open runs"))?;
+        found.into_iter().map(RunColumns::record).collect()
+    }
+
+    pub(crate) async fn submitted(&self, key: &str) -> Result<Option<Submitted>, Error> {
+        let found: Option<SubmittedColumns> =
+            sqlx::query_as("SELECT id, body FROM runs WHERE idempotency_key = $1")
+                .bind(key)
+                .fetch_optional(&self.pool)
+                .await
+                .map_err(Error::while_doing("look up an idempotency key"))?;
+        found.map(SubmittedColumns::submitted).transpose()
+    }
+
+    pub(crate) async fn runs_by_state(&self) -> Result<Vec<(RunState, u64)>, Error> {
+        let found: Vec<(i64, i64)> = sqlx::query_as::<DB, _>(
+            "SELECT state, count(*) FROM runs GROUP BY state ORDER BY state",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(Error::while_doing("count runs"))?;
+        found
+            .into_iter()
+            .map(|(code, count)| Ok((state(code)?, from_sql(count))))
+            .collect()
+    }
+
+    pub(crate) async fn hosts(&self) -> Result<Vec<HostRecord>, Error> {
+        let found: Vec<HostColumns> = sqlx::query_as::<DB, _>(
+            "SELECT name, incarnation, policy, reason, lost, facts, seen_ms FROM hosts ORDER BY name",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(Error::while_doing("list hosts"))?;
+        found.into_iter().map(HostColumns::host).collect()
+    }
+
+    /// The key of a run.
+    async fn key(&self, run: &RunId) -> Result<Option<i64>, Error> {
+        sqlx::query_scalar::<DB, i64>("SELECT key FROM runs WHERE id = $1")
+            .bind(run.as_str())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(Error::while_doing("find a run"))
+    }
+
+    /// The attempts of a run that `narrow` asks for, by cell and ordinal.
+    async fn ended(
+        &self,
+        run: &RunId,
+        narrow: impl FnOnce(&mut QueryBuilder<DB>),
+        limit: u32,
+    ) -> Result<Vec<EndedRow>, Error> {
+        // The key stands in the query itself, so that the database knows which partition is meant.
+        let Some(key) = self.key(run).await? else {
+            return Ok(Vec::new());
+        };
+        let mut query = QueryBuilder::<DB>::new(ATTEMPT);
+        query.push(key);
+        narrow(&mut query);
+        query
+            .push(" ORDER BY a.cell, a.ordinal LIMIT ")
+            .push_bind(i64::from(limit));
+        let found: Vec<AttemptColumns> = query
+            .build_query_as()
+            .persistent(false)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(Error::while_doing("read ended attempts"))?;
+        let sets = self.sets_of(&found).await?;
+        found.into_iter().map(|row| row.ended(run, &sets)).collect()
+    }
+
+    pub(crate) async fn attempts(
+        &self,
+        run: &RunId,
+        after: Option<(CellNumber, u32)>,
+        limit: u32,
+    ) -> Result<Vec<EndedRow>, Error> {
+        let narrow = |query: &mut QueryBuilder<DB>| {
+            if let Some((cell, ordinal)) = after {
+                query
+                    .push(" AND (a.cell, a.ordinal) > (")
+                    .push_bind(to_sql(cell));
+                query.push(", ").push_bind(i64::from(ordinal)).push(")");
+            }
+        };
+        self.ended(run, narrow, limit.min(PAGE_MOST)).await
+    }
+
+    pub(crate) async fn attempts_of(
+        &self,
+        run: &RunId,
+        cells: &[CellNumber],
+    ) -> Result<Vec<EndedRow>, Error> {
+        let mut rows = Vec::new();
+        for cells in cells.chunks(CELLS_MOST) {
+            let narrow = |query: &mut QueryBuilder<DB>| {
+                query.push(" AND a.cell IN (");
+                let mut list = query.separated(", ");
+                for cell in cells {
+                    list.push(to_sql(*cell));
+                }
+                query.push(")");
+            };
+            rows.extend(self.ended(run, narrow, u32::MAX).await?);
+        }
+        Ok(rows)
+    }
+
+    pub(crate) async fn attempt(&self, attempt: &AttemptId) -> Result<Option<EndedRow>, Error> {
+        let narrow = |query: &mut QueryBuilder<DB>| {
+            query.push(" AND a.cell = ").push_bind(to_sql(attempt.cell));
+            query
+                .push(" AND a.ordinal = ")
+                .push_bind(i64::from(attempt.ordinal));
+        };
+        Ok(self.ended(&attempt.run, narrow, 1).await?.pop())
+    }
+
+    /// The case sets that these rows refer to.
+    async fn sets_of(&self, rows: &[AttemptColumns]) -> Result<BTreeMap<i64, Arc<CaseSet>>, Error> {
+        let mut found = BTreeMap::new();
+        for key in rows.iter().filter_map(|row| row.case_set) {
+            if found.contains_key(&key) {
+                continue;
+            }
+            let remembered = self
+                .sets
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get(&key)
+                .cloned();
+            let set = match remembered {
+                Some(set) => set,
+                None => self.set(key).await?,
+            };
+            found.insert(key, set);
+        }
+        Ok(found)
+    }
+
+    async fn set(&self, key: i64) -> Result<Arc<CaseSet>, Error> {
+        let found: CaseSetColumns =
+            sqlx::query_as("SELECT digest, names FROM case_sets WHERE key = $1")
+                .bind(key)
+                .fetch_one(&self.pool)
+                .await
+                .map_err(Error::while_doing("read a set of cases"))?;
+        let set = Arc::new(found.set()?);
+        let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
+        if sets.len() >= SETS_MOST {
+            sets.clear();
+        }
+        sets.insert(key, Arc::clone(&set));
+        Ok(set)
+    }
+
+    pub(crate) async fn events(
+        &self,
+        run: &RunId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<EventRow>, Error> {
+        let doing = || Error::while_doing("read a run's events");
+        let found: Option<(i64, i64)> = sqlx::query_as("SELECT key, cells FROM runs WHERE id = $1")
+            .bind(run.as_str())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(doing())?;
+        let Some((key, cells)) = found else {
+            return Ok(Vec::new());
+        };
+        let before: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM run_states WHERE run = $1 AND sequence <= $2")
+                .bind(key)
+                .bind(to_sql(after))
+                .fetch_one(&self.pool)
+                .await
+                .map_err(doing())?;
+        let rows: Vec<EventColumns> = sqlx::query_as(EVENTS)
+            .bind(key)
+            .bind(to_sql(after))
+            .bind(i64::from(limit.min(PAGE_MOST)))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(doing())?;
+        let mut states = from_sql(before);
+        rows.into_iter()
+            .map(|row| {
+                states += u64::from(row.is_state());
+                row.event(run, from_sql(cells), states)
+            })
+            .collect()
+    }
+
+    pub(crate) async fn short_log(&self, attempt: &AttemptId) -> Result<Option<Vec<u8>>, Error> {
+        let Some(key) = self.key(&attempt.run).await? else {
+            return Ok(None);
+        };
+        sqlx::query_scalar::<DB, Vec<u8>>(
+            "SELECT stored FROM logs WHERE run = $1 AND cell = $2 AND ordinal = $3",
+        )
+        .bind(key)
+        .bind(to_sql(attempt.cell))
+        .bind(i64::from(attempt.ordinal))
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(Error::while_doing("read a log"))
+    }
+}
