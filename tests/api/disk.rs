@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use regatta_model::run::RunSummary;
 use reqwest::StatusCode;
 
 use crate::kit::{Agent, matrix, problem, start, until};
@@ -85,25 +84,38 @@ async fn what_cannot_be_recorded_is_not_acknowledged_and_waits() {
         server.api.url("api/v1/agents/sync"),
     );
     let told = tokio::spawn(async move { client.post(url).json(&request).send().await.unwrap() });
-    let (client, url) = (server.api.http.clone(), server.api.url("api/v1/runs"));
-    let submitted =
-        tokio::spawn(async move { client.post(url).body(matrix(1)).send().await.unwrap() });
     until("the commit was tried again", || async {
         server.api.metric(commits).await.unwrap() >= before + 2.0
     })
     .await;
-    assert!(
-        !told.is_finished() && !submitted.is_finished(),
-        "nobody hears of what is not recorded"
-    );
     assert_eq!(server.api.run(&first).await.progress.attempts, 0);
-
-    std::fs::remove_file(filler).unwrap();
+    // Who asks hears at once that it is no time to submit,
+    let refused = server.api.http.post(server.api.url("api/v1/runs"));
+    let refused = refused.body(matrix(1)).send().await.unwrap();
+    assert_eq!(refused.headers()["retry-after"], "2");
+    let refused = problem(refused).await;
+    assert!(
+        refused.status == 503 && refused.detail.contains("nothing can be recorded"),
+        "{}",
+        refused.detail
+    );
+    // and a host goes on with what it holds.
+    let end = agent.end(&attempt, 0);
+    let kept = agent.sync(vec![end]).await;
+    assert_eq!((kept.acknowledged.len(), kept.lease_ms), (0, 20_000));
     let told = told.await.unwrap().text().await.unwrap();
     let told: regatta_model::wire::SyncResponse = serde_json::from_str(&told).expect(&told);
-    assert_eq!(told.acknowledged, [attempt]);
-    let second: RunSummary = submitted.await.unwrap().json().await.unwrap();
+    assert_eq!(told.acknowledged, []);
+
+    std::fs::remove_file(filler).unwrap();
+    until("what was told is recorded", || async {
+        server.api.run(&first).await.progress.attempts == 1
+    })
+    .await;
+    let end = agent.end(&attempt, 0);
+    assert_eq!(agent.sync(vec![end]).await.acknowledged, [attempt]);
     assert_eq!(server.api.run(&first).await.progress.attempts, 1);
-    assert_eq!(server.api.run(&second).await.progress.cells, 1);
+    let second = server.api.submit(&matrix(1)).await;
+    assert_eq!(second.progress.cells, 1);
     server.handle.shutdown().await;
 }

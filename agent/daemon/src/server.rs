@@ -4,6 +4,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -27,8 +29,8 @@ const PROBLEM_MOST: usize = 16 << 10;
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// `http://HOST[:PORT]` or `https://...`.
-    Url(Url),
+    /// `http://HOST[:PORT]` or `https://...`; several are servers of one database, any of which will do.
+    Urls(Vec<Url>),
     /// A Unix socket, written `unix:/PATH`.
     Unix(PathBuf),
 }
@@ -40,20 +42,32 @@ impl FromStr for Address {
         if let Some(path) = text.strip_prefix("unix:") {
             return Ok(Self::Unix(PathBuf::from(path)));
         }
-        let expected = "expected http://HOST:PORT, https://HOST or unix:/PATH";
-        let url =
-            Url::parse(text).map_err(|e| format!("{text:?} is no address ({e}): {expected}"))?;
-        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-            return Err(format!("{text:?} is no server's address: {expected}"));
-        }
-        Ok(Self::Url(url))
+        let expected = "expected http://HOST:PORT, https://HOST, several of them with commas between, or unix:/PATH";
+        let url = |text: &str| {
+            let url = Url::parse(text)
+                .map_err(|e| format!("{text:?} is no address ({e}): {expected}"))?;
+            if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+                return Err(format!("{text:?} is no server's address: {expected}"));
+            }
+            Ok(url)
+        };
+        text.split(',')
+            .map(url)
+            .collect::<Result<_, _>>()
+            .map(Self::Urls)
     }
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Url(url) => f.write_str(url.as_str()),
+            Self::Urls(urls) => {
+                for (index, url) in urls.iter().enumerate() {
+                    let between = if index > 0 { "," } else { "" };
+                    write!(f, "{between}{url}")?;
+                }
+                Ok(())
+            }
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -106,11 +120,12 @@ impl From<reqwest::Error> for Error {
     }
 }
 
-/// A server.
+/// A server, or several of one database: one is spoken to until it cannot be reached, then the next.
 #[derive(Clone, Debug)]
 pub struct Server {
     client: Client,
-    base: Url,
+    bases: Arc<[Url]>,
+    current: Arc<AtomicUsize>,
     address: Address,
 }
 
@@ -124,18 +139,30 @@ impl Server {
             .read_timeout(STALL)
             .user_agent(concat!("regatta-agent/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none());
-        let base = match &address {
-            Address::Url(url) => url.clone(),
+        let bases = match &address {
+            Address::Urls(urls) => urls.clone(),
             Address::Unix(path) => {
                 builder = builder.unix_socket(path.as_path());
-                Url::parse("http://localhost/").map_err(|e| Error::Nonsense(e.to_string()))?
+                vec![Url::parse("http://localhost/").map_err(|e| Error::Nonsense(e.to_string()))?]
             }
         };
         Ok(Self {
             client: builder.build()?,
-            base,
+            bases: bases.into(),
+            current: Arc::default(),
             address,
         })
+    }
+
+    fn base(&self) -> Result<&Url, Error> {
+        let current = self.current.load(Ordering::Relaxed) % self.bases.len().max(1);
+        let base = self.bases.get(current);
+        base.ok_or_else(|| Error::Nonsense("there is no address".to_owned()))
+    }
+
+    /// The one that is spoken to cannot be reached, or does not know who leads: the next one may.
+    pub fn try_next(&self) {
+        self.current.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Where it is.
@@ -146,9 +173,10 @@ impl Server {
     /// `HOST[:PORT]` as an image reference names it, and whether it is spoken to without TLS; none for a
     /// Unix socket.
     pub fn registry(&self) -> Option<(String, bool)> {
-        let Address::Url(url) = &self.address else {
+        if matches!(self.address, Address::Unix(_)) {
             return None;
-        };
+        }
+        let url = self.base().ok()?;
         let host = url.host_str()?;
         let port = url
             .port()
@@ -158,7 +186,7 @@ impl Server {
     }
 
     fn url<'a>(&self, segments: impl IntoIterator<Item = &'a str>) -> Result<Url, Error> {
-        let mut url = self.base.clone();
+        let mut url = self.base()?.clone();
         url.path_segments_mut()
             .map_err(|()| Error::Nonsense("the address has no path".to_owned()))?
             .pop_if_empty()

@@ -119,6 +119,7 @@ impl Conversation<'_> {
                         tracing::warn!("{error}; containers run on for their lease");
                     }
                     self.reached = false;
+                    self.host.server.try_next();
                     let pass = self.host.state().reconcile.passed(self.host.now());
                     carry_out(self.host, pass);
                     tokio::time::sleep(jittered(pause)).await;

@@ -65,7 +65,13 @@ const HOMES: &[(&str, &[&str])] = &[
     ("anyhow", &["regatta-cli"]),
     (
         "reqwest",
-        &["regatta-cli", "regatta-daemon", "regatta-image"],
+        // In the server: a follower passes requests on to the leader.
+        &[
+            "regatta-cli",
+            "regatta-daemon",
+            "regatta-image",
+            "regatta-server",
+        ],
     ),
     ("quick-xml", &["regatta-verdict"]),
     ("tar", &["regatta-image"]),

@@ -46,7 +46,7 @@ pub(crate) struct Global {
         help_heading = "Everywhere"
     )]
     pub(crate) data: PathBuf,
-    /// The server to ask; without it, this machine alone
+    /// The server to ask, or several: URL,URL; without it, this machine alone
     #[arg(
         long,
         global = true,
@@ -177,12 +177,18 @@ pub(crate) struct ServerArgs {
     /// Address and port; anything but loopback needs --insecure
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7470")]
     pub(crate) listen: String,
-    /// sqlite://PATH; default: in the data directory
+    /// sqlite://PATH, or postgres://USER@HOST/DATABASE, which several servers can share; default: in the data directory
     #[arg(long, value_name = "URL")]
     pub(crate) database: Option<String>,
     /// file://DIR; default: in the data directory
     #[arg(long, value_name = "URL")]
     pub(crate) blobs: Option<String>,
+    /// Directory of images; servers that share a database share it; default: in the data directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) images: Option<PathBuf>,
+    /// Where other servers of the same database reach this one; default: where it listens
+    #[arg(long, value_name = "URL")]
+    pub(crate) advertise: Option<String>,
     /// Listen beyond this machine although nobody is asked who they are
     #[arg(long)]
     pub(crate) insecure: bool,

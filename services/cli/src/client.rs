@@ -2,6 +2,8 @@
 //! submission without its idempotency key.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
@@ -16,14 +18,21 @@ use crate::context::Failure;
 /// Where a server is.
 #[derive(Clone, Debug)]
 pub(crate) enum Place {
-    /// At an http or https URL.
-    Url(url::Url),
+    /// At http or https URLs, each of a server of the same database.
+    Urls(Vec<url::Url>),
     /// Behind a Unix socket: a server that runs in this machine's data directory.
     Socket(PathBuf),
 }
 
 impl Place {
-    pub(crate) fn parse(url: &str) -> Result<Self, Failure> {
+    pub(crate) fn parse(urls: &str) -> Result<Self, Failure> {
+        urls.split(',')
+            .map(Self::parse_one)
+            .collect::<Result<_, _>>()
+            .map(Self::Urls)
+    }
+
+    fn parse_one(url: &str) -> Result<url::Url, Failure> {
         let wrong = |why: &str| {
             Failure::wrong(format!(
                 "--server {url}: {why}; expected a URL like http://127.0.0.1:7470"
@@ -38,14 +47,7 @@ impl Place {
             let path = format!("{}/", parsed.path());
             parsed.set_path(&path);
         }
-        Ok(Self::Url(parsed))
-    }
-
-    pub(crate) fn base(&self) -> String {
-        match self {
-            Self::Url(url) => url.to_string(),
-            Self::Socket(_) => "http://regatta.local/".to_owned(),
-        }
+        Ok(parsed)
     }
 }
 
@@ -53,7 +55,9 @@ impl Place {
 #[derive(Clone)]
 pub(crate) struct Client {
     http: reqwest::Client,
-    base: url::Url,
+    bases: Arc<[url::Url]>,
+    /// Which of them is spoken to; the next one where it cannot be reached.
+    current: Arc<AtomicUsize>,
     place: Place,
 }
 
@@ -76,20 +80,66 @@ impl Client {
             builder = builder.unix_socket(path.as_path()).no_proxy();
         }
         let http = builder.build().map_err(Failure::platform)?;
-        let base = url::Url::parse(&place.base()).map_err(Failure::platform)?;
+        let bases = match place {
+            Place::Urls(urls) => urls.clone(),
+            Place::Socket(_) => {
+                vec![url::Url::parse("http://regatta.local/").map_err(Failure::platform)?]
+            }
+        };
         Ok(Self {
             http,
-            base,
+            bases: bases.into(),
+            current: Arc::default(),
             place: place.clone(),
         })
     }
 
-    pub(crate) fn place(&self) -> &Place {
-        &self.place
+    /// The URL of the server that is spoken to; none where it is this machine's own.
+    pub(crate) fn server(&self) -> Option<&url::Url> {
+        matches!(self.place, Place::Urls(_))
+            .then(|| self.base())
+            .flatten()
+    }
+
+    fn base(&self) -> Option<&url::Url> {
+        let current = self.current.load(Ordering::Relaxed) % self.bases.len().max(1);
+        self.bases.get(current)
     }
 
     fn url(&self, path: &str) -> Result<url::Url, Failure> {
-        self.base.join(path).map_err(Failure::platform)
+        let base = self.base();
+        let base = base.ok_or_else(|| Failure::wrong("--server names no server"))?;
+        base.join(path).map_err(Failure::platform)
+    }
+
+    /// Turns to the next server, where there is one; tells the same request's URL there.
+    fn next_server(&self, url: &url::Url) -> Option<url::Url> {
+        let from = self.base()?.clone();
+        self.current.fetch_add(1, Ordering::Relaxed);
+        let rest = url.as_str().strip_prefix(from.as_str())?;
+        self.base()?.join(rest).ok()
+    }
+
+    /// Sends a request to the servers in turn, until one can be reached.
+    async fn execute(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> reqwest::Result<reqwest::Response> {
+        let mut request = request.build()?;
+        for _ in 1..self.bases.len() {
+            let again = request.try_clone();
+            match (self.http.execute(request).await, again) {
+                (Err(error), Some(mut again)) if error.is_connect() => {
+                    let Some(url) = self.next_server(again.url()) else {
+                        return Err(error);
+                    };
+                    *again.url_mut() = url;
+                    request = again;
+                }
+                (result, _) => return result,
+            }
+        }
+        self.http.execute(request).await
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {
@@ -100,9 +150,13 @@ impl Client {
             source = cause.source();
         }
         match &self.place {
-            Place::Url(url) => Failure::unreachable(format!(
-                "cannot reach the server at {url}: {causes}; is `regatta server` running there?"
-            )),
+            Place::Urls(urls) => {
+                let urls: Vec<&str> = urls.iter().map(url::Url::as_str).collect();
+                let urls = urls.join(" or ");
+                Failure::unreachable(format!(
+                    "cannot reach the server at {urls}: {causes}; is `regatta server` running there?"
+                ))
+            }
             Place::Socket(path) => Failure::unreachable(format!(
                 "cannot reach the server behind {}: {causes}",
                 path.display()
@@ -111,8 +165,8 @@ impl Client {
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, Failure> {
-        let response = request
-            .send()
+        let response = self
+            .execute(request)
             .await
             .map_err(|error| self.unreachable(&error))?;
         let status = response.status();

@@ -14,7 +14,7 @@ use regatta_model::Digest;
 use regatta_model::run::Pins;
 
 use crate::args::{ArchiveFormat, BuildArgs, ImageArgs, ImageCommand};
-use crate::client::{Client, Place};
+use crate::client::Client;
 use crate::context::{Context, Failure, key_value};
 use crate::local::{self, Need};
 use crate::output::print_json;
@@ -358,8 +358,8 @@ const IMAGES: &str = "regatta/images";
 const FILES: &str = "regatta/files";
 
 /// Brings what a run needs to the server's store.
-pub(crate) async fn bring(context: &Context, place: &Place, pins: &Pins) -> Result<(), Failure> {
-    let Place::Url(url) = place else {
+pub(crate) async fn bring(context: &Context, server: &Client, pins: &Pins) -> Result<(), Failure> {
+    let Some(url) = server.server() else {
         return Ok(());
     };
     let host = url

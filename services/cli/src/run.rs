@@ -113,7 +113,7 @@ pub(crate) async fn hand_in(
     }
     let pins = pin::pin(context, source, local).await?;
     if !local {
-        image::bring(context, client.place(), &pins).await?;
+        image::bring(context, client, &pins).await?;
     }
     let submission = Submission {
         matrix: source.text.clone(),

@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{AgentArgs, ExecutorArgs, Global, ServerArgs};
+use crate::client::Place;
 use crate::context::{Context, Failure, key_value, make_private};
 use crate::local::address_file;
 
@@ -58,6 +59,17 @@ pub(crate) async fn server(context: &Context, options: ServerArgs) -> Result<Exi
     if let Some(blobs) = options.blobs {
         start.blobs = blobs;
     }
+    if let Some(images) = options.images {
+        start.images = images;
+    }
+    if let Some(advertise) = &options.advertise {
+        Place::parse(advertise).map_err(|_| {
+            Failure::wrong(format!(
+                "--advertise {advertise}: expected a URL like http://10.0.0.1:7470"
+            ))
+        })?;
+    }
+    start.advertise = options.advertise;
     let server = Server::start(start).await.map_err(Failure::wrong)?;
     let url = format!("http://{}", server.address());
     std::fs::write(address_file(data), &url)?;

@@ -10,6 +10,7 @@ mod facts;
 mod handle;
 mod live;
 mod restore;
+mod stall;
 mod syncs;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -26,6 +27,7 @@ use tokio::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::Error;
+use crate::lead::Lease;
 use crate::limits::{BATCH_MOST, COMMANDS_MOST, TICK_EVERY};
 use crate::metrics::Metrics;
 
@@ -35,14 +37,30 @@ use handle::{Command, SyncedAnswer};
 pub(crate) use live::Live;
 
 /// What the actor shares with the rest of the server.
+#[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) images: regatta_image::Store,
     pub(crate) live: Arc<Live>,
     pub(crate) metrics: Arc<Metrics>,
+    /// How long a host may go on without being heard.
     pub(crate) lease_ms: u64,
     pub(crate) shutdown: CancellationToken,
 }
+
+/// The term of a leader: one life of the actor.
+pub(crate) struct Term {
+    pub(crate) epoch: u64,
+    /// Nothing is published once it is over.
+    pub(crate) lease: Lease,
+    /// Cancelled when the term ends, and by the actor where it finds that it does.
+    pub(crate) end: CancellationToken,
+}
+
+/// Assignments of an epoch have numbers from `(EPOCH_FIRST + epoch) << GENERATIONS_BITS`. The first ones are above what
+/// servers without epochs gave, the microseconds since 1970.
+const EPOCH_FIRST: u64 = 1 << 11;
+const GENERATIONS_BITS: u32 = 40;
 
 /// A host, as far as the scheduler does not know it.
 #[derive(Clone, Debug, Default)]
@@ -94,8 +112,10 @@ struct Turn {
 
 /// See the module.
 struct Actor {
+    commands: mpsc::Receiver<Command>,
     scheduler: Scheduler,
     shared: Shared,
+    term: Term,
     begun: Instant,
     /// Time in which nothing could be recorded, and so nobody could be heard: it is nobody's silence.
     stalled: Duration,
@@ -108,6 +128,8 @@ struct Actor {
     /// Runs by state, of all that were ever submitted.
     states: BTreeMap<&'static str, i64>,
     gauged: Option<Instant>,
+    /// What hosts said last while nothing could be recorded, to be heard once that passed.
+    unheard: BTreeMap<HostName, Synced>,
 }
 
 /// Milliseconds since 1970.
@@ -119,7 +141,10 @@ fn wall_ms() -> u64 {
 }
 
 /// Takes up what is recorded and starts the actor.
-pub(crate) async fn start(shared: Shared) -> Result<(ActorHandle, JoinHandle<()>), Error> {
+pub(crate) async fn start(
+    shared: Shared,
+    term: Term,
+) -> Result<(ActorHandle, JoinHandle<()>), Error> {
     let (sender, receiver) = mpsc::channel(COMMANDS_MOST);
     let hosts = shared.store.hosts().await?;
     let open = shared.store.open_runs().await?;
@@ -137,12 +162,14 @@ pub(crate) async fn start(shared: Shared) -> Result<(ActorHandle, JoinHandle<()>
         .collect();
     let restored = Restored {
         hosts: restored,
-        generation: wall_ms().saturating_mul(1000),
+        generation: EPOCH_FIRST.saturating_add(term.epoch) << GENERATIONS_BITS,
     };
     let scheduler = Scheduler::new(Config::with_lease(shared.lease_ms), restored);
     let mut actor = Actor {
+        commands: receiver,
         scheduler,
         shared,
+        term,
         begun: Instant::now(),
         stalled: Duration::ZERO,
         runs: BTreeMap::new(),
@@ -153,20 +180,22 @@ pub(crate) async fn start(shared: Shared) -> Result<(ActorHandle, JoinHandle<()>
         turn: Turn::default(),
         states: BTreeMap::new(),
         gauged: None,
+        unheard: BTreeMap::new(),
     };
     actor.take_up(hosts, open).await?;
-    let task = tokio::spawn(actor.run(receiver));
+    let task = tokio::spawn(actor.run());
     Ok((ActorHandle::new(sender), task))
 }
 
 impl Actor {
-    async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+    async fn run(mut self) {
         // What taking up led to is recorded before anybody is heard.
         self.end_turn().await;
-        let shutdown = self.shared.shutdown.clone();
+        let end = self.term.end.clone();
         let mut tick = tokio::time::interval(TICK_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
+        while !end.is_cancelled() {
+            self.hear_again().await;
             let first_deadline = self.deadlines.first().map(|(deadline, _)| *deadline);
             let waited = async {
                 match first_deadline {
@@ -175,21 +204,21 @@ impl Actor {
                 }
             };
             tokio::select! {
-                command = commands.recv() => {
+                command = self.commands.recv() => {
                     let Some(command) = command else { break };
                     self.command(command).await;
                     for _ in 1..BATCH_MOST {
-                        let Ok(command) = commands.try_recv() else { break };
+                        let Ok(command) = self.commands.try_recv() else { break };
                         self.command(command).await;
                     }
                 }
                 _ = tick.tick() => self.apply(Event::Ticked).await,
                 () = waited => {}
-                () = shutdown.cancelled() => break,
+                () = end.cancelled() => break,
             }
             self.end_turn().await;
         }
-        commands.close();
+        self.commands.close();
         self.release_all();
     }
 

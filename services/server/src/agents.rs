@@ -21,7 +21,7 @@ pub(crate) async fn sync(
     let request: SyncRequest =
         body::json(&headers, body, SYNC_BYTES_MOST, "SYNC_BYTES_MOST").await?;
     let begun = Instant::now();
-    let answer = app.actor.sync(check::sync(request)?).await?;
+    let answer = app.leader().await?.sync(check::sync(request)?).await?;
     let took = begun.elapsed().saturating_sub(answer.waited);
     app.metrics.sync_seconds.observe(took.as_secs_f64());
     Ok(json(StatusCode::OK, &answer.response))

@@ -91,7 +91,11 @@ impl Refusal {
     }
 
     pub(crate) fn ending() -> Self {
-        Self::busy("the server is shutting down; try again")
+        Self::busy("the server is shutting down, or leads no more; try again")
+    }
+
+    pub(crate) fn no_leader() -> Self {
+        Self::busy("no server leads at the moment, or none that can be reached; try again")
     }
 }
 

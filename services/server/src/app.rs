@@ -7,30 +7,37 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get, post, put};
 use regatta_store::{Blobs, Store};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::actor::{self, ActorHandle, Live};
 use crate::answer::{Answer, Refusal};
+use crate::lead::{self, Campaign, Role};
 use crate::limits::{EVENT_STREAMS_MOST, REPORTS_MOST};
 use crate::metrics::Metrics;
 use crate::registry::Uploads;
-use crate::{Error, Options};
+use crate::{Address, Error, Options};
 use crate::{
-    agents, artifacts, attempts, cells, events, hosts, logs, metrics, openapi, registry, runs,
+    agents, artifacts, attempts, cells, events, hosts, logs, metrics, openapi, pass_on, registry,
+    runs,
 };
+
+/// How long a request waits for a leader.
+const LEADER_WITHIN: Duration = Duration::from_secs(2);
 
 /// What handlers share.
 pub(crate) struct App {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) blobs: Blobs,
     pub(crate) images: regatta_image::Store,
-    pub(crate) actor: ActorHandle,
+    pub(crate) role: watch::Receiver<Role>,
+    /// What speaks to other servers.
+    pub(crate) others: reqwest::Client,
     pub(crate) live: Arc<Live>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) uploads: Uploads,
@@ -48,17 +55,17 @@ impl std::fmt::Debug for App {
 }
 
 impl App {
-    /// Opens what lasts, takes up the runs that are not over, and starts the actor.
+    /// Opens what lasts, and stands for leader: whoever leads takes up the runs that are not over.
     pub(crate) async fn open(
         options: &Options,
+        address: &Address,
         shutdown: CancellationToken,
     ) -> Result<(Arc<Self>, JoinHandle<()>), Error> {
         let directory = options.data.join("server");
         make(&directory)?;
         let store = regatta_store::open(&options.database).await?;
         let blobs = Blobs::open(&options.blobs)?;
-        let images =
-            regatta_image::Store::open(&options.data.join("images")).map_err(Error::Images)?;
+        let images = regatta_image::Store::open(&options.images).map_err(Error::Images)?;
         let uploads_at = directory.join("uploads");
         make(&uploads_at)?;
         let uploads = Uploads::open(uploads_at);
@@ -72,12 +79,23 @@ impl App {
             lease_ms: options.lease_ms,
             shutdown: shutdown.clone(),
         };
-        let (actor, task) = actor::start(shared).await?;
+        let (role, followed) = watch::channel(Role::default());
+        let campaign = Campaign {
+            shared,
+            address: options
+                .advertise
+                .clone()
+                .unwrap_or_else(|| format!("http://{address}")),
+            role,
+            shutdown: shutdown.clone(),
+        };
+        let leading = lead::start(campaign).await?;
         let app = Arc::new(Self {
             store,
             blobs,
             images,
-            actor,
+            role: followed,
+            others: pass_on::client()?,
             live,
             metrics,
             uploads,
@@ -87,7 +105,20 @@ impl App {
             shutdown,
         });
         tokio::spawn(Uploads::sweep(Arc::clone(&app)));
-        Ok((app, task))
+        Ok((app, leading))
+    }
+
+    /// The way to the actor, where this server leads. Waits for a moment where nobody does.
+    pub(crate) async fn leader(&self) -> Answer<ActorHandle> {
+        let mut role = self.role.clone();
+        let known = role.wait_for(|role| !matches!(role, Role::Unknown));
+        match tokio::time::timeout(LEADER_WITHIN, known).await {
+            Ok(Ok(role)) => match &*role {
+                Role::Leading(actor) => Ok(actor.clone()),
+                Role::Following(_) | Role::Unknown => Err(Refusal::no_leader()),
+            },
+            _ => Err(Refusal::no_leader()),
+        }
     }
 
     pub(crate) async fn close(&self) {
@@ -105,15 +136,29 @@ fn make(directory: &PathBuf) -> Result<(), Error> {
 /// All paths.
 pub(crate) fn router(app: Arc<App>) -> Router {
     let attempt = "/api/v1/runs/{run}/cells/{cell}/attempts/{attempt}";
-    Router::new()
-        .route("/api/v1/runs", get(runs::list).post(runs::submit))
-        .route("/api/v1/runs/{run}", get(runs::show))
+    // What only the leader knows, or may decide.
+    let leaders = Router::new()
         .route("/api/v1/runs/{run}/explain", get(runs::explain))
-        .route("/api/v1/runs/{run}/submission", get(runs::submission))
-        .route("/api/v1/runs/{run}/report", get(cells::report))
         .route("/api/v1/runs/{run}/events", get(events::stream))
         .route("/api/v1/runs/{run}/cancel", post(runs::cancel))
         .route("/api/v1/runs/{run}/rerun", post(runs::rerun))
+        .route("/api/v1/hosts", get(hosts::list))
+        .route("/api/v1/hosts/{host}/policy", put(hosts::set_policy))
+        .route("/api/v1/agents/sync", post(agents::sync))
+        .route_layer(from_fn_with_state(Arc::clone(&app), pass_on::to_leader));
+    // What is recorded, and what runs now, which the leader knows.
+    let better = Router::new()
+        .route("/api/v1/runs", get(runs::list).post(runs::submit))
+        .route("/api/v1/runs/{run}", get(runs::show))
+        .route_layer(from_fn_with_state(
+            Arc::clone(&app),
+            pass_on::to_leader_if_any,
+        ));
+    Router::new()
+        .merge(leaders)
+        .merge(better)
+        .route("/api/v1/runs/{run}/submission", get(runs::submission))
+        .route("/api/v1/runs/{run}/report", get(cells::report))
         .route("/api/v1/runs/{run}/cells", get(cells::list))
         .route("/api/v1/runs/{run}/cells/{cell}", get(cells::show))
         .route("/api/v1/runs/{run}/cells/{cell}/plan", get(attempts::plan))
@@ -123,9 +168,6 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             &format!("{attempt}/artifacts/{{*path}}"),
             get(artifacts::show).put(artifacts::upload),
         )
-        .route("/api/v1/hosts", get(hosts::list))
-        .route("/api/v1/hosts/{host}/policy", put(hosts::set_policy))
-        .route("/api/v1/agents/sync", post(agents::sync))
         .route("/api/v1/openapi.json", get(openapi::document))
         .route("/api/v1/report.schema.json", get(openapi::report_schema))
         .route("/api/v1/matrix.schema.json", get(openapi::matrix_schema))
@@ -182,7 +224,11 @@ const READY_WITHIN: Duration = Duration::from_secs(3);
 async fn ready(State(app): State<Arc<App>>) -> Answer<&'static str> {
     let works = async {
         app.store.ping().await?;
-        app.actor.hosts().await.map(drop)
+        let follows = matches!(&*app.role.borrow(), Role::Following(_));
+        if follows {
+            return Ok(());
+        }
+        app.leader().await?.hosts().await.map(drop)
     };
     match tokio::time::timeout(READY_WITHIN, works).await {
         Ok(Ok(())) => Ok("ready\n"),
@@ -210,5 +256,12 @@ async fn show_metrics(State(app): State<Arc<App>>) -> Answer<Response> {
 }
 
 async fn show_host_metrics(State(app): State<Arc<App>>) -> Answer<Response> {
-    page(metrics::hosts_page(&app.actor.hosts().await?))
+    let leads = matches!(&*app.role.borrow(), Role::Leading(_));
+    let hosts = if leads {
+        app.leader().await?.hosts().await?
+    } else {
+        // The leader's page has them; a second one would count each host twice.
+        Vec::new()
+    };
+    page(metrics::hosts_page(&hosts))
 }

@@ -61,7 +61,8 @@ impl From<HostInfo> for Host {
 
 pub(crate) async fn list(State(app): State<Arc<App>>) -> Answer<Response> {
     let hosts: Vec<Host> = app
-        .actor
+        .leader()
+        .await?
         .hosts()
         .await?
         .into_iter()
@@ -97,6 +98,10 @@ pub(crate) async fn set_policy(
             "the reason is longer than {REASON_MOST} bytes (limit REASON_MOST)"
         )));
     }
-    let info = app.actor.set_policy(host, wanted.policy, reason).await?;
+    let info = app
+        .leader()
+        .await?
+        .set_policy(host, wanted.policy, reason)
+        .await?;
     Ok(json(StatusCode::OK, &Host::from(info)))
 }

@@ -22,11 +22,13 @@ mod check;
 mod disk;
 mod events;
 mod hosts;
+mod lead;
 mod limits;
 mod listen;
 mod logs;
 mod metrics;
 mod openapi;
+mod pass_on;
 mod pins;
 mod registry;
 mod reports;
@@ -77,8 +79,12 @@ pub struct Options {
     pub database: String,
     /// The blobs, as `store::Blobs::open` takes them.
     pub blobs: String,
-    /// The data directory; `images` and `server` in it are the server's.
+    /// The data directory; `server` in it is the server's.
     pub data: PathBuf,
+    /// The directory of images; servers that share a database share it, too.
+    pub images: PathBuf,
+    /// The URL where other servers of the same database reach this one; none: where it listens.
+    pub advertise: Option<String>,
     /// Whether it may listen at an address that other machines reach, though nothing protects it yet.
     pub insecure: bool,
     /// How long a host may go on without being heard, in milliseconds; from 1,000 to 3,600,000.
@@ -96,6 +102,8 @@ impl Options {
             database: format!("sqlite://{}", server.join("regatta.db").display()),
             blobs: format!("file://{}", server.join("blobs").display()),
             data: data.to_owned(),
+            images: data.join("images"),
+            advertise: None,
             insecure: false,
             lease_ms: limits::LEASE_MS,
             commit: option_env!("REGATTA_COMMIT")
@@ -155,15 +163,15 @@ impl Server {
         }
         let listener = listen::bind(&options).await?;
         let shutdown = CancellationToken::new();
-        let (app, actor) = app::App::open(&options, shutdown.clone()).await?;
         let address = listener.address();
+        let (app, leading) = app::App::open(&options, &address, shutdown.clone()).await?;
         let router = app::router(Arc::clone(&app));
         let serving = tokio::spawn(listener.serve(router, shutdown.clone()));
         Ok(Handle {
             address,
             shutdown,
             serving,
-            actor,
+            leading,
             app,
         })
     }
@@ -175,7 +183,7 @@ pub struct Handle {
     address: Address,
     shutdown: CancellationToken,
     serving: JoinHandle<std::io::Result<()>>,
-    actor: JoinHandle<()>,
+    leading: JoinHandle<()>,
     app: Arc<app::App>,
 }
 
@@ -200,8 +208,8 @@ impl Handle {
             Ok(Err(error)) => tracing::warn!("the listener failed: {error}"),
             Err(_) => serving.abort(),
         }
-        if let Err(error) = self.actor.await {
-            tracing::error!("the server's actor failed: {error}");
+        if let Err(error) = self.leading.await {
+            tracing::error!("the server's task that leads failed: {error}");
         }
         self.app.close().await;
         if let Address::Unix(path) = &self.address {

@@ -9,6 +9,13 @@ pub(crate) const LEASE_LEAST_MS: u64 = 1_000;
 /// Longest lease that agents believe.
 pub(crate) const LEASE_MOST_MS: u64 = 3_600_000;
 
+/// The leader's lease, in milliseconds: how long a fleet is without a leader after one was killed.
+pub(crate) const LEADER_LEASE_MS: u64 = 10_000;
+/// How often the leader renews its lease.
+pub(crate) const LEADER_RENEW_EVERY: Duration = Duration::from_millis(2_500);
+/// How often a server that does not lead asks who does.
+pub(crate) const LEADER_POLL: Duration = Duration::from_secs(1);
+
 /// Connections at once; further ones wait in the kernel's queue.
 pub(crate) const CONNECTIONS_MOST: usize = 20_000;
 /// A connection on which nothing moves for so long is closed.
@@ -26,6 +33,9 @@ pub(crate) const DOCUMENT_BYTES_MOST: usize = 64 << 10;
 pub(crate) const PINS_MOST: usize = 1024;
 /// Longest idempotency key, in bytes.
 pub(crate) const IDEMPOTENCY_KEY_MOST: usize = 255;
+/// Attempts that a run has at least, all cells together: the database counts a run's events in 31 bits, and reruns need
+/// room.
+pub(crate) const RUN_ATTEMPTS_MOST: u64 = 1 << 30;
 /// Runs at once that are not over.
 pub(crate) const OPEN_RUNS_MOST: usize = 10_000;
 

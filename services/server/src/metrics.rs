@@ -183,17 +183,7 @@ impl Metrics {
     /// All metrics at zero; every series of a closed set is there from the start.
     pub(crate) fn new(commit: &str) -> Self {
         let metrics = Self::empty();
-        for state in STATES {
-            drop(metrics.runs.get_or_create(&StateLabel {
-                state: state.name(),
-            }));
-        }
-        for state in CELL_STATES {
-            drop(metrics.cells.get_or_create(&StateLabel { state }));
-        }
-        for state in SLOT_STATES {
-            drop(metrics.host_slots.get_or_create(&StateLabel { state }));
-        }
+        metrics.clear_gauges();
         for outcome in Outcome::NAMES {
             for blame in [NO_BLAME, "test", "host", "platform"] {
                 drop(
@@ -213,8 +203,6 @@ impl Metrics {
                 kind: kind_name(kind),
             }));
         }
-        metrics.clear_hosts();
-        metrics.leader.set(1);
         let build = BuildLabels {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             commit: commit.to_owned(),
@@ -238,6 +226,21 @@ impl Metrics {
                 self.hosts.get_or_create(&labels).set(0);
             }
         }
+    }
+
+    /// All that only a leader knows becomes zero.
+    pub(crate) fn clear_gauges(&self) {
+        for state in STATES {
+            let state = state.name();
+            self.runs.get_or_create(&StateLabel { state }).set(0);
+        }
+        for state in CELL_STATES {
+            self.cells.get_or_create(&StateLabel { state }).set(0);
+        }
+        for state in SLOT_STATES {
+            self.host_slots.get_or_create(&StateLabel { state }).set(0);
+        }
+        self.clear_hosts();
     }
 
     /// The page `/metrics`.

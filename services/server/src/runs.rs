@@ -87,7 +87,7 @@ pub(crate) async fn explain(
 ) -> Answer<Response> {
     let run = run_id(&run)?;
     head(&app, &run).await?;
-    let explanation = app.actor.explain(run).await?.unwrap_or_default();
+    let explanation = app.leader().await?.explain(run).await?.unwrap_or_default();
     Ok(json(StatusCode::OK, &explanation))
 }
 
@@ -106,7 +106,7 @@ pub(crate) async fn submit(
     body: Body,
 ) -> Answer<Response> {
     let submission = submit::read(&app, &headers, body).await?;
-    let summary = app.actor.submit(submission).await?;
+    let summary = app.leader().await?.submit(submission).await?;
     Ok(created(&summary))
 }
 
@@ -139,7 +139,7 @@ pub(crate) async fn cancel(
     State(app): State<Arc<App>>,
     Path(run): Path<String>,
 ) -> Answer<Response> {
-    let mut summary = app.actor.cancel(run_id(&run)?).await?;
+    let mut summary = app.leader().await?.cancel(run_id(&run)?).await?;
     summary.progress.running = app.live.get(&summary.run).map_or(0, |live| live.running);
     Ok(json(StatusCode::OK, &summary))
 }
@@ -158,9 +158,9 @@ pub(crate) async fn rerun(
 ) -> Answer<Response> {
     let run = run_id(&run)?;
     if query(asked)?.failed {
-        return Ok(json(StatusCode::OK, &app.actor.rerun(run).await?));
+        return Ok(json(StatusCode::OK, &app.leader().await?.rerun(run).await?));
     }
     let submission = submit::again(&app, recorded(&app, &run).await?).await?;
-    let summary = app.actor.submit(submission).await?;
+    let summary = app.leader().await?.submit(submission).await?;
     Ok(created(&summary))
 }

@@ -11,7 +11,9 @@ use regatta_model::run::{Pins, Submission};
 use crate::actor::NewSubmission;
 use crate::answer::{Answer, Refusal};
 use crate::app::App;
-use crate::limits::{IDEMPOTENCY_KEY_MOST, MATRIX_BYTES_MOST, SUBMISSION_BYTES_MOST};
+use crate::limits::{
+    IDEMPOTENCY_KEY_MOST, MATRIX_BYTES_MOST, RUN_ATTEMPTS_MOST, SUBMISSION_BYTES_MOST,
+};
 use crate::{body, pins};
 
 /// A matrix with what its names meant.
@@ -92,6 +94,20 @@ async fn complete(
         )
     })?;
     let matrix = parsed.map_err(|errors| pins::wrong_matrix(&errors))?;
+    let attempts = matrix
+        .cells()
+        .count()
+        .saturating_mul(matrix.repeat().into());
+    if attempts > RUN_ATTEMPTS_MOST {
+        return Err(Refusal::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "limit",
+            format!(
+                "the matrix asks for {attempts} attempts at least, and a run has {RUN_ATTEMPTS_MOST} at most (limit \
+                 RUN_ATTEMPTS_MOST): give an axis fewer values, or submit it in parts"
+            ),
+        ));
+    }
     let pins = pins::complete(app, &matrix, pins).await?;
     let (images, pinned) = (app.images.clone(), pins.clone());
     let holds = tokio::task::spawn_blocking(move || pins::hold(&images, &pinned))

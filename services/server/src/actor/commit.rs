@@ -26,8 +26,15 @@ impl Actor {
     pub(super) async fn end_turn(&mut self) {
         self.complete_batch();
         if !self.turn.batch.is_empty() && !self.commit().await {
-            // The server ends without its database: whoever waits hears nothing, and asks again elsewhere or later.
+            // The server ends without its database, or another one leads: whoever waits hears nothing, and asks again
+            // elsewhere or later.
             self.turn = Turn::default();
+            return;
+        }
+        if self.term.lease.is_over() {
+            // What is recorded is right, but what hosts would hear may contradict the next leader.
+            self.turn = Turn::default();
+            self.term.end.cancel();
             return;
         }
         self.publish();
@@ -36,6 +43,7 @@ impl Actor {
     /// Adds where the touched runs and hosts stand now.
     fn complete_batch(&mut self) {
         let turn = &mut self.turn;
+        turn.batch.epoch = self.term.epoch;
         turn.batch.heads = turn.over.values().cloned().collect();
         let touched = turn.touched.iter().filter_map(|id| self.runs.get(id));
         turn.batch.heads.extend(touched.map(|run| run.head.clone()));
@@ -55,7 +63,8 @@ impl Actor {
         }
     }
 
-    /// Commits, again and again where the database cannot; false where the server is told to end meanwhile.
+    /// Commits, again and again where the database cannot; false where the server is told to end meanwhile, or leads no
+    /// more.
     async fn commit(&mut self) -> bool {
         let mut tries = 0;
         loop {
@@ -72,7 +81,8 @@ impl Actor {
                 .observe(seconds);
             match result {
                 Ok(committed) => {
-                    if committed.doubled > 0 {
+                    // An earlier try may have been recorded although it was not said to be.
+                    if committed.doubled > 0 && tries == 0 {
                         tracing::error!(
                             "{} attempts had been recorded before and stay as they were",
                             committed.doubled
@@ -82,6 +92,11 @@ impl Actor {
                 }
                 Err(error) if error.is_passing() => {
                     tracing::error!("nothing can be recorded, trying again: {error}");
+                }
+                Err(error @ regatta_store::Error::Deposed(_)) => {
+                    tracing::warn!("this server leads no more: {error}");
+                    self.term.end.cancel();
+                    return false;
                 }
                 Err(error) => {
                     // To go on would mean to answer for what is not recorded.
@@ -93,10 +108,12 @@ impl Actor {
                 }
             }
             tries += 1;
-            if self.shared.shutdown.is_cancelled() && tries >= LAST_TRIES {
+            let ends = self.shared.shutdown.is_cancelled() && tries >= LAST_TRIES;
+            if ends || self.term.lease.is_over() {
+                self.term.end.cancel();
                 return false;
             }
-            tokio::time::sleep(COMMIT_AGAIN_AFTER).await;
+            self.refuse_for(COMMIT_AGAIN_AFTER).await;
             self.stalled += begun.elapsed();
         }
     }
@@ -135,7 +152,7 @@ impl Actor {
         }
         let (store, metrics) = (self.shared.store.clone(), self.shared.metrics.clone());
         let run: RunId = head.summary.run;
-        let shutdown = self.shared.shutdown.clone();
+        let shutdown = self.term.end.clone();
         tokio::spawn(async move {
             let found = tokio::select! {
                 found = reports::findings(store.as_ref(), &run) => found,

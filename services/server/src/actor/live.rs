@@ -45,6 +45,16 @@ impl Live {
         self.changed.subscribe()
     }
 
+    /// Forgets everything: this server leads no more.
+    pub(crate) fn clear(&self) {
+        self.runs
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+        self.changed
+            .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
     pub(super) fn set(&self, changes: Vec<(RunId, Option<LiveRun>)>) {
         {
             let mut runs = self.runs.write().unwrap_or_else(PoisonError::into_inner);

@@ -20,11 +20,11 @@ const FORMER_LIFE: &str = "a later life of this host's executor has spoken. If t
 
 impl Actor {
     /// The latest moment for a host's next sync, and the longest that one waits, in milliseconds.
-    fn next_sync_ms(&self) -> u64 {
+    pub(super) fn next_sync_ms(&self) -> u64 {
         self.shared.lease_ms / 5
     }
 
-    fn response(&self, outgoing: Outgoing) -> SyncResponse {
+    pub(super) fn response(&self, outgoing: Outgoing) -> SyncResponse {
         SyncResponse {
             acknowledged: outgoing.acknowledged,
             start: outgoing.start.into_values().collect(),
@@ -184,7 +184,7 @@ impl Actor {
     }
 
     /// Answers an older sync of this host with nothing: a newer one takes its place.
-    fn release(&mut self, host: &HostName) {
+    pub(super) fn release(&mut self, host: &HostName) {
         let Some(waiting) = self.waiting.remove(host) else {
             return;
         };
@@ -201,7 +201,7 @@ impl Actor {
         }
     }
 
-    /// Answers the syncs that have something to hear, and those that waited long enough.
+    /// Answers the syncs that have something to hear.
     pub(super) fn answer_syncs(&mut self) {
         for (host, outgoing) in std::mem::take(&mut self.turn.outgoing) {
             if outgoing.acknowledged.is_empty()
@@ -217,6 +217,11 @@ impl Actor {
                 finish(waiting, response);
             }
         }
+        self.answer_overdue();
+    }
+
+    /// Answers the syncs that waited long enough.
+    pub(super) fn answer_overdue(&mut self) {
         let now = Instant::now();
         while let Some((deadline, host)) = self.deadlines.first().cloned()
             && deadline <= now
