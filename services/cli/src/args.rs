@@ -46,7 +46,7 @@ pub(crate) struct Global {
         help_heading = "Everywhere"
     )]
     pub(crate) data: PathBuf,
-    /// The server to ask, or several: URL,URL; without it, this machine alone
+    /// The server, or URL,URL for any of several; default: this machine
     #[arg(
         long,
         global = true,
