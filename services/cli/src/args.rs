@@ -46,7 +46,7 @@ pub(crate) struct Global {
         help_heading = "Everywhere"
     )]
     pub(crate) data: PathBuf,
-    /// The server, or URL,URL for any of several; default: this machine
+    /// The server, or several: URL,URL; default: this machine
     #[arg(
         long,
         global = true,
