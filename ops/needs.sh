@@ -44,3 +44,29 @@ need_rust() {
     fi
     need_packages gcc libc6-dev
 }
+
+# PostgreSQL of one's own, from the installed programs; they refuse to run as root.
+need_postgres() { compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || need_packages postgresql; }
+postgres_program() { compgen -G "/usr/lib/postgresql/*/bin/$1" | sort --version-sort | tail -n 1; }
+as_postgres() { setpriv --reuid=postgres --regid=postgres --clear-groups --pdeathsig=KILL -- env --ignore-environment LC_ALL=C.UTF-8 "$@"; }
+make_postgres() { # DIRECTORY
+    install --directory --owner=postgres --mode=0700 "$1"
+    chmod go+x "$(dirname "$1")"
+    as_postgres "$(postgres_program initdb)" --pgdata "$1" --username=regatta --auth=trust --encoding=UTF8 >/dev/null
+}
+run_postgres() { # DIRECTORY PORT [SETTING...]; in the foreground
+    local directory=$1 port=$2 setting settings=()
+    shift 2
+    for setting in "$@"; do settings+=(-c "$setting"); done
+    exec setpriv --reuid=postgres --regid=postgres --clear-groups -- env --ignore-environment LC_ALL=C.UTF-8 \
+        "$(postgres_program postgres)" -D "$directory" -c listen_addresses=127.0.0.1 -c "port=$port" \
+        -c "unix_socket_directories=$directory" "${settings[@]}"
+}
+psql_of() { # PORT STATEMENT
+    as_postgres "$(postgres_program psql)" --no-psqlrc --tuples-only --no-align --quiet --host=127.0.0.1 --port="$1" \
+        --username=regatta --dbname=postgres --command "$2"
+}
+await_postgres() { # PORT
+    for _ in $(seq 300); do psql_of "$1" 'SELECT 1' >/dev/null 2>&1 && return; sleep 0.1; done
+    fail "PostgreSQL does not answer at port $1"
+}

@@ -47,6 +47,17 @@ impl Process {
         self.child.id()
     }
 
+    /// Sends a signal by its name, like `STOP`.
+    ///
+    /// # Panics
+    /// When it is gone.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args([format!("-{name}"), self.pid().to_string()])
+            .status();
+        assert!(status.is_ok_and(|status| status.success()), "kill -{name}");
+    }
+
     /// `kill -9`, and waits for its end.
     pub fn kill(&mut self) {
         drop(self.child.kill());
@@ -86,32 +97,34 @@ pub struct Server {
     pub data: Data,
     pub url: String,
     pub process: Process,
-    lease: u64,
+    options: Vec<String>,
 }
 
 impl Server {
     /// With a lease of so many seconds.
     pub fn start(lease: u64) -> Self {
+        Self::start_with(lease, &[])
+    }
+
+    /// With further options of the command.
+    pub fn start_with(lease: u64, options: &[&str]) -> Self {
         let data = Data::new();
-        let process = Self::launch(&data, "127.0.0.1:0", lease);
+        let lease = ["--lease".to_owned(), lease.to_string()];
+        let options = options.iter().map(ToString::to_string);
+        let options: Vec<String> = lease.into_iter().chain(options).collect();
+        let process = Self::launch(&data, "127.0.0.1:0", &options);
         let url = Self::address(&data);
         Self {
             data,
             url,
             process,
-            lease,
+            options,
         }
     }
 
-    fn launch(data: &Data, listen: &str, lease: u64) -> Process {
-        let mut command = data.command([
-            "server",
-            "--verbose",
-            "--listen",
-            listen,
-            "--lease",
-            &lease.to_string(),
-        ]);
+    fn launch(data: &Data, listen: &str, options: &[String]) -> Process {
+        let mut command = data.command(["server", "--verbose", "--listen", listen]);
+        command.args(options);
         Process::start(&mut command, &data.path().join("server.log"))
     }
 
@@ -127,11 +140,16 @@ impl Server {
     /// `kill -9`, then the same again on the same port.
     pub fn kill_and_restart(&mut self) {
         self.process.kill();
+        self.restart();
+    }
+
+    /// Starts it again on the same port after it was killed.
+    pub fn restart(&mut self) {
         drop(std::fs::remove_file(
             self.data.path().join("server/address"),
         ));
         let listen = self.url.trim_start_matches("http://").to_owned();
-        self.process = Self::launch(&self.data, &listen, self.lease);
+        self.process = Self::launch(&self.data, &listen, &self.options);
         Self::address(&self.data);
     }
 
@@ -168,6 +186,11 @@ impl Server {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// Whether it says of itself that it leads.
+    pub fn leads(&self) -> bool {
+        self.text("/metrics").contains("\nregatta_leader 1\n")
+    }
+
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.data.path().join("server.log")).unwrap_or_default()
     }
@@ -184,13 +207,18 @@ pub struct Host {
 
 impl Host {
     pub fn start(server: &Server, name: &str, slots: u32) -> Self {
+        Self::start_at(&server.url, name, slots)
+    }
+
+    /// With the URL of its server, or of several.
+    pub fn start_at(url: &str, name: &str, slots: u32) -> Self {
         let data = Data::new();
-        let process = Self::launch(&data, &server.url, name, slots);
+        let process = Self::launch(&data, url, name, slots);
         Self {
             data,
             name: name.to_owned(),
             process,
-            url: server.url.clone(),
+            url: url.to_owned(),
             slots,
         }
     }

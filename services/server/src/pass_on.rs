@@ -118,7 +118,7 @@ async fn pass_on(app: &App, leader: &str, request: Request) -> Response {
             response
         }
         Err(error) => {
-            tracing::warn!("the leader at {leader} does not answer: {error}");
+            tracing::debug!("the leader at {leader} does not answer: {error}");
             Refusal::no_leader().into_response()
         }
     }
