@@ -7,6 +7,7 @@ mod kit;
 mod pages;
 mod registry;
 mod runs;
+mod trust;
 
 #[tokio::test]
 async fn a_server_in_a_process_of_its_own() {

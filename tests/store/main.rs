@@ -7,8 +7,8 @@ use regatta_model::run::{Pins, Progress, RunState, RunSummary};
 use regatta_model::wire::{Artifact, HostFacts, LogPlace};
 use regatta_model::{AttemptId, Blame, Digest, Incarnation, Outcome, RunId};
 use regatta_store::{
-    Batch, Candidate, Cases, Committed, EndedRow, Error, EventKind, HostRecord, NewRun, Policy,
-    RunHead, StateRow, Store,
+    Batch, Candidate, Cases, Committed, Distrusted, EndedRow, Error, EventKind, HostRecord, NewRun,
+    Policy, RunHead, StateRow, Store,
 };
 use regatta_tests::postgres::Postgres;
 use tempfile::TempDir;
@@ -209,6 +209,7 @@ async fn what_was_committed_is_read_back_as_it_was() {
                 kernel: "6.1".into(),
                 ..HostFacts::default()
             },
+            trust: r#"{"charged":2}"#.into(),
             seen_ms: 12,
         };
         let state = StateRow {
@@ -226,6 +227,7 @@ async fn what_was_committed_is_read_back_as_it_was() {
                 ..new_run("a")
             }],
             hosts: vec![host.clone()],
+            distrusted: Vec::new(),
             attempts: vec![full.clone(), short.clone(), row("a", 3, 1, 2)],
             states: vec![state],
             heads: vec![head("a", RunState::Running, 4)],
@@ -327,6 +329,62 @@ async fn an_attempt_has_one_outcome_whatever_is_told_later() {
             read,
             [row("a", 0, 1, 1), row("a", 0, 2, 4), row("a", 1, 1, 2)]
         );
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_is_not_trusted_is_blamed_for_what_it_ended_of_one_run() {
+    for database in databases().await {
+        let of = |run: &str, cell, sequence, host: &str, blame| EndedRow {
+            host: host.parse().unwrap(),
+            blame,
+            ..row(run, cell, 1, sequence)
+        };
+        let lost = EndedRow {
+            outcome: Outcome::HostLost,
+            ..of("a", 4, 5, "bad", Some(Blame::Host))
+        };
+        let batch = Batch {
+            runs: vec![new_run("a"), new_run("b")],
+            attempts: vec![
+                of("a", 0, 1, "bad", None),
+                of("a", 1, 2, "bad", Some(Blame::Test)),
+                of("a", 2, 3, "good", Some(Blame::Test)),
+                of("a", 3, 4, "bad", Some(Blame::Platform)),
+                lost,
+                of("b", 0, 1, "bad", None),
+            ],
+            ..Batch::default()
+        };
+        database.commit(&batch).await.unwrap();
+        let bad = "bad".parse().unwrap();
+        let cells = database.store.cells_of(&id("a"), &bad).await.unwrap();
+        assert_eq!(cells, [0, 1]);
+        let distrusted = vec![Distrusted {
+            run: id("a"),
+            host: bad.clone(),
+        }];
+        let batch = Batch {
+            distrusted,
+            attempts: vec![of("a", 5, 6, "bad", None)],
+            ..Batch::default()
+        };
+        database.commit(&batch).await.unwrap();
+        let blames = async |run| {
+            let rows = database.store.attempts(&id(run), None, 10).await.unwrap();
+            rows.iter().map(|row| row.blame).collect::<Vec<_>>()
+        };
+        let (host, test, platform) = (Blame::Host, Blame::Test, Blame::Platform);
+        let wanted = [host, host, test, platform, host].map(Some);
+        assert_eq!(blames("a").await[..5], wanted);
+        assert_eq!(
+            blames("a").await[5],
+            None,
+            "what this batch itself says stands"
+        );
+        assert_eq!(blames("b").await, [None]);
+        let cells = database.store.cells_of(&id("a"), &bad).await.unwrap();
+        assert_eq!(cells, [5]);
     }
 }
 

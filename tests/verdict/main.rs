@@ -3,4 +3,5 @@
 mod judge;
 mod report;
 mod results;
+mod trust;
 mod untold;

@@ -12,6 +12,7 @@ mod live;
 mod restore;
 mod stall;
 mod syncs;
+mod trust;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use regatta_model::wire::{Assignment, HostFacts, Stop};
 use regatta_model::{AttemptId, HostName, Incarnation, RunId};
 use regatta_scheduler::{Config, Effect, Event, Moment, Restored, Scheduler};
 use regatta_store::{Batch, EndedRow, Policy, RunHead, Store};
+use regatta_verdict::trust::Trust;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant};
@@ -71,6 +73,7 @@ struct KnownHost {
     reason: String,
     lost: bool,
     facts: HostFacts,
+    trust: Trust,
     heard: Option<Instant>,
 }
 

@@ -9,6 +9,7 @@ use axum::response::Response;
 use regatta_model::HostName;
 use regatta_model::wire::HostFacts;
 use regatta_scheduler::{Health, Policy};
+use regatta_verdict::trust::Standing;
 use serde::{Deserialize, Serialize};
 
 use crate::actor::HostInfo;
@@ -40,6 +41,18 @@ pub(crate) struct Host {
     silent_seconds: Option<f64>,
     #[schemars(with = "serde_json::Value")]
     facts: HostFacts,
+    /// What results say of it: `trusted`, `suspect` or `quarantined`.
+    standing: &'static str,
+    /// Failures there that other hosts did not confirm, since it was trusted last.
+    unconfirmed: u32,
+}
+
+const fn standing_name(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Trusted => "trusted",
+        Standing::Suspect => "suspect",
+        Standing::Quarantined => "quarantined",
+    }
 }
 
 impl From<HostInfo> for Host {
@@ -55,6 +68,8 @@ impl From<HostInfo> for Host {
             held: info.held,
             silent_seconds: info.silent_seconds,
             facts: info.facts,
+            standing: standing_name(info.trust.standing()),
+            unconfirmed: info.trust.charged,
         }
     }
 }

@@ -263,6 +263,7 @@ pub(crate) fn hosts_page(hosts: &[HostInfo]) -> Result<String, std::fmt::Error> 
     let active = Family::<HostLabel, Gauge>::default();
     let silent = Family::<HostLabel, Seconds>::default();
     let disk = Family::<HostLabel, Gauge>::default();
+    let unconfirmed = Family::<HostLabel, Gauge>::default();
     registry.register(
         "slots",
         "Attempts that the host can run at once",
@@ -281,6 +282,11 @@ pub(crate) fn hosts_page(hosts: &[HostInfo]) -> Result<String, std::fmt::Error> 
         "Bytes free where the host's data lives",
         disk.clone(),
     );
+    registry.register(
+        "unconfirmed_failures",
+        "Failures that other hosts did not confirm, since the host was trusted last",
+        unconfirmed.clone(),
+    );
     for info in hosts {
         let label = HostLabel {
             host: info.name.to_string(),
@@ -295,6 +301,9 @@ pub(crate) fn hosts_page(hosts: &[HostInfo]) -> Result<String, std::fmt::Error> 
         if let Some(seconds) = info.silent_seconds {
             silent.get_or_create(&label).set(seconds);
         }
+        unconfirmed
+            .get_or_create(&label)
+            .set(info.trust.charged.into());
         disk.get_or_create(&label)
             .set(level(info.facts.disk_free_bytes));
     }

@@ -6,6 +6,11 @@ use regatta_model::{Blame, Outcome};
 
 use crate::{Error, Policy};
 
+/// Blames a host (2) for its attempts of a run (1) that are blamed on nobody or on the test, unless they were cancelled or
+/// lost.
+pub(crate) const DISTRUST: &str = "UPDATE attempts SET blame = 1 WHERE run = $1 AND host = $2 \
+     AND (blame IS NULL OR blame = 0) AND outcome NOT IN (4, 7)";
+
 pub(crate) fn of_outcome(outcome: Outcome) -> (i64, Option<i64>) {
     match outcome {
         Outcome::Exited { exit_code } => (0, Some(exit_code.into())),

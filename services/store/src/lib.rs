@@ -20,13 +20,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use regatta_model::run::RunState;
-use regatta_model::{AttemptId, CellNumber, RunId};
+use regatta_model::{AttemptId, CellNumber, HostName, RunId};
 
 pub use blobs::{BlobKey, BlobStream, Blobs};
 pub use error::Error;
 pub use records::{
-    Batch, Candidate, CaseSet, Cases, Committed, EndedRow, EventKind, EventRow, HostRecord,
-    Leadership, NewRun, Policy, RunHead, RunRecord, StateRow, Submitted,
+    Batch, Candidate, CaseSet, Cases, Committed, Distrusted, EndedRow, EventKind, EventRow,
+    HostRecord, Leadership, NewRun, Policy, RunHead, RunRecord, StateRow, Submitted,
 };
 
 /// Most rows that one read gives.
@@ -75,6 +75,9 @@ pub trait Store: Send + Sync {
 
     /// Ended attempts of some cells of a run, by cell and ordinal.
     async fn attempts_of(&self, run: &RunId, cells: &[CellNumber]) -> Result<Vec<EndedRow>, Error>;
+
+    /// The cells of a run of which this host ended an attempt that is not blamed on host or platform, in order.
+    async fn cells_of(&self, run: &RunId, host: &HostName) -> Result<Vec<CellNumber>, Error>;
 
     /// One ended attempt.
     async fn attempt(&self, attempt: &AttemptId) -> Result<Option<EndedRow>, Error>;

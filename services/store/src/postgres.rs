@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use regatta_model::run::RunState;
-use regatta_model::{AttemptId, CellNumber, RunId};
+use regatta_model::{AttemptId, CellNumber, HostName, RunId};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use tokio::sync::Mutex;
 
@@ -166,6 +166,10 @@ impl Store for Postgres {
 
     async fn attempts_of(&self, run: &RunId, cells: &[CellNumber]) -> Result<Vec<EndedRow>, Error> {
         self.reads.attempts_of(run, cells).await
+    }
+
+    async fn cells_of(&self, run: &RunId, host: &HostName) -> Result<Vec<CellNumber>, Error> {
+        self.reads.cells_of(run, host).await
     }
 
     async fn attempt(&self, attempt: &AttemptId) -> Result<Option<EndedRow>, Error> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use regatta_model::run::RunState;
-use regatta_model::{AttemptId, CellNumber, RunId};
+use regatta_model::{AttemptId, CellNumber, HostName, RunId};
 use sqlx::database::HasStatementCache;
 use sqlx::{
     ColumnIndex, Database, Decode, Encode, Executor, FromRow, IntoArguments, Pool, QueryBuilder,
@@ -174,7 +174,7 @@ where
 
     pub(crate) async fn hosts(&self) -> Result<Vec<HostRecord>, Error> {
         let found: Vec<HostColumns> = sqlx::query_as::<DB, _>(
-            "SELECT name, incarnation, policy, reason, lost, facts, seen_ms FROM hosts ORDER BY name",
+            "SELECT name, incarnation, policy, reason, lost, facts, trust, seen_ms FROM hosts ORDER BY name",
         )
         .fetch_all(&self.pool)
         .await
@@ -253,6 +253,27 @@ where
             rows.extend(self.ended(run, narrow, u32::MAX).await?);
         }
         Ok(rows)
+    }
+
+    pub(crate) async fn cells_of(
+        &self,
+        run: &RunId,
+        host: &HostName,
+    ) -> Result<Vec<CellNumber>, Error> {
+        let Some(key) = self.key(run).await? else {
+            return Ok(Vec::new());
+        };
+        // Blamed on nobody or on the test.
+        let found: Vec<i64> = sqlx::query_scalar::<DB, i64>(
+            "SELECT DISTINCT CAST(cell AS BIGINT) AS cell FROM attempts WHERE run = $1 \
+             AND host = (SELECT key FROM hosts WHERE name = $2) AND (blame IS NULL OR blame = 0) ORDER BY 1",
+        )
+        .bind(key)
+        .bind(host.as_str())
+        .fetch_all(&self.pool)
+        .await
+        .map_err(Error::while_doing("list a host's cells"))?;
+        Ok(found.into_iter().map(from_sql).collect())
     }
 
     pub(crate) async fn attempt(&self, attempt: &AttemptId) -> Result<Option<EndedRow>, Error> {

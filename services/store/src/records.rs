@@ -18,6 +18,8 @@ pub struct Batch {
     pub runs: Vec<NewRun>,
     /// Hosts that are new or changed.
     pub hosts: Vec<HostRecord>,
+    /// Hosts whose recorded attempts of a run count for nothing any more.
+    pub distrusted: Vec<Distrusted>,
     /// Ended attempts.
     pub attempts: Vec<EndedRow>,
     /// Changes of runs' states.
@@ -31,10 +33,21 @@ impl Batch {
     pub fn is_empty(&self) -> bool {
         self.runs.is_empty()
             && self.hosts.is_empty()
+            && self.distrusted.is_empty()
             && self.attempts.is_empty()
             && self.states.is_empty()
             && self.heads.is_empty()
     }
+}
+
+/// A host whose attempts of a run are blamed on it, whatever they ended as; those blamed on the platform, and those that
+/// were lost or cancelled, stay as they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Distrusted {
+    /// The run.
+    pub run: RunId,
+    /// The host.
+    pub host: HostName,
 }
 
 /// A server that would lead.
@@ -305,6 +318,8 @@ pub struct HostRecord {
     pub lost: bool,
     /// What it is.
     pub facts: HostFacts,
+    /// What results say of it, as JSON that only the caller understands.
+    pub trust: String,
     /// When it was recorded, in milliseconds since 1970.
     pub seen_ms: u64,
 }

@@ -163,6 +163,7 @@ pub(crate) struct HostColumns {
     reason: String,
     lost: i64,
     facts: String,
+    trust: String,
     seen_ms: i64,
 }
 
@@ -175,6 +176,7 @@ impl HostColumns {
             reason: self.reason,
             lost: self.lost != 0,
             facts: serde_json::from_str(&self.facts).unwrap_or_default(),
+            trust: self.trust,
             seen_ms: from_sql(self.seen_ms),
         })
     }

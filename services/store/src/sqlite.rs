@@ -194,6 +194,10 @@ impl Store for Sqlite {
         self.reads.attempts_of(run, cells).await
     }
 
+    async fn cells_of(&self, run: &RunId, host: &HostName) -> Result<Vec<CellNumber>, Error> {
+        self.reads.cells_of(run, host).await
+    }
+
     async fn attempt(&self, attempt: &AttemptId) -> Result<Option<EndedRow>, Error> {
         self.reads.attempt(attempt).await
     }

@@ -12,3 +12,4 @@ pub mod excerpt;
 pub mod judge;
 pub mod report;
 pub mod results;
+pub mod trust;

@@ -1,6 +1,8 @@
 //! One open run: what is known of its cells, and where it stands. A cell that simply passed is a bit; of others the
 //! facts are kept that verdicts are made from. May not: schedule anything, or do I/O.
 
+mod doubt;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -8,7 +10,7 @@ use regatta_image::store::Hold;
 use regatta_model::matrix::Matrix;
 use regatta_model::report::Verdict;
 use regatta_model::run::{Pins, Progress, RunState};
-use regatta_model::{CellNumber, Ordinal, RunId};
+use regatta_model::{CellNumber, HostName, Ordinal, RunId};
 use regatta_scheduler::{Again, Next, Work};
 use regatta_store::{EndedRow, RunHead, StateRow};
 use regatta_verdict::judge::{self, AttemptFacts, Policy};
@@ -30,6 +32,8 @@ pub(super) struct OpenRun {
     begun: BTreeMap<CellNumber, Begun>,
     /// Cells that failed, by the cell that they are compared with.
     compared: BTreeMap<CellNumber, BTreeSet<CellNumber>>,
+    /// Failures that others did not confirm, by their hosts.
+    unconfirmed: BTreeMap<HostName, u32>,
     /// Cells whose facts may go once they are recorded.
     settled_now: Vec<CellNumber>,
     /// Keeps images and files from being pruned.
@@ -41,6 +45,8 @@ pub(super) struct OpenRun {
 struct Begun {
     facts: Vec<AttemptFacts>,
     verdict: Option<Verdict>,
+    /// Whether hosts were charged for what failed here and was not confirmed.
+    charged: bool,
 }
 
 impl OpenRun {
@@ -58,6 +64,7 @@ impl OpenRun {
             passed: Bits::default(),
             begun: BTreeMap::new(),
             compared: BTreeMap::new(),
+            unconfirmed: BTreeMap::new(),
             settled_now: Vec::new(),
             _holds: holds,
         }
@@ -142,8 +149,8 @@ impl OpenRun {
                 self.begun.insert(
                     cell,
                     Begun {
-                        facts: Vec::new(),
                         verdict: Some(Verdict::Passed),
+                        ..Begun::default()
                     },
                 );
                 self.settled_now.push(cell);
@@ -301,7 +308,7 @@ impl OpenRun {
                 cell,
                 Begun {
                     facts,
-                    verdict: None,
+                    ..Begun::default()
                 },
             );
         }

@@ -134,6 +134,7 @@ impl Actor {
     /// An attempt ended and its outcome counts: it is judged, and will be recorded with what this leads to.
     async fn ended(&mut self, mut row: EndedRow) {
         let id = row.attempt.clone();
+        self.weigh_host(&mut row);
         if let Some(outgoing) = self.turn.outgoing.get_mut(&row.host) {
             // It was said again in this turn, before its end was known.
             outgoing.start.remove(&id);
@@ -152,7 +153,7 @@ impl Actor {
                 ),
             }
         }
-        let (next, verdict) = run.record(&mut row);
+        let (mut next, verdict) = run.record(&mut row);
         if let Some(verdict) = verdict {
             let label = VerdictLabel {
                 verdict: verdict.name(),
@@ -160,7 +161,15 @@ impl Actor {
             self.shared.metrics.verdicts.get_or_create(&label).inc();
         }
         self.turn.touched.insert(id.run.clone());
+        let bad = self.score_hosts(&row, verdict.is_some());
         self.turn.batch.attempts.push(row);
+        for host in &bad {
+            // Before the scheduler hears of this end, which may be the run's.
+            self.quarantine(host.clone()).await;
+        }
+        if let Some(run) = self.runs.get_mut(&id.run).filter(|_| !bad.is_empty()) {
+            next = run.wanted(id.cell);
+        }
         let now = self.now();
         let effects = self
             .scheduler

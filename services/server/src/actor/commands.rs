@@ -7,7 +7,7 @@ use regatta_store::{NewRun, RunHead};
 
 use super::book::OpenRun;
 use super::handle::{Command, HostInfo, NewSubmission, Reply, store_policy};
-use super::{Actor, wall_ms};
+use super::{Actor, Todo, wall_ms};
 use crate::answer::{Answer, Refusal};
 use crate::limits::OPEN_RUNS_MOST;
 
@@ -237,16 +237,32 @@ impl Actor {
                 "no host {host} ever spoke to this server; `regatta hosts` lists them"
             )));
         };
-        known.policy = store_policy(policy);
-        known.reason = reason;
-        self.turn.hosts.insert(host.clone());
-        self.apply(Event::PolicySet {
-            host: host.clone(),
-            policy,
-        })
-        .await;
+        if policy == Policy::Active {
+            known.trust.restore();
+        }
+        self.decide(host.clone(), policy, reason).await;
+        self.carry_out().await;
         self.host_info(&host)
             .ok_or_else(|| Refusal::not_found(format!("no host {host}")))
+    }
+
+    /// Sets a host's policy, whoever decided so. What that leads to stands in `todo` after this.
+    pub(super) async fn decide(&mut self, host: HostName, policy: Policy, reason: String) {
+        let Some(known) = self.hosts.get_mut(&host) else {
+            return;
+        };
+        let before = std::mem::replace(&mut known.policy, store_policy(policy));
+        known.reason = reason;
+        self.turn.hosts.insert(host.clone());
+        let event = Event::PolicySet {
+            host: host.clone(),
+            policy,
+        };
+        let effects = self.scheduler.apply(self.now(), event);
+        self.todo.extend(effects.into_iter().map(Todo::Effect));
+        if policy == Policy::Quarantined && before != store_policy(policy) {
+            self.distrust_host(&host).await;
+        }
     }
 }
 

@@ -58,6 +58,7 @@ impl Actor {
                 reason: known.reason.clone(),
                 lost: known.lost,
                 facts: known.facts.clone(),
+                trust: serde_json::to_string(&known.trust).unwrap_or_default(),
                 seen_ms: wall_ms(),
             });
         }
@@ -246,6 +247,7 @@ impl Actor {
             held: view.as_ref().map_or(0, |view| view.running),
             silent_seconds: known.heard.map(|heard| heard.elapsed().as_secs_f64()),
             facts: known.facts.clone(),
+            trust: known.trust,
         })
     }
 }

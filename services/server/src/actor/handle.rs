@@ -10,6 +10,7 @@ use regatta_model::wire::{Held, HostFacts, SyncResponse};
 use regatta_model::{Digest, HostName, Incarnation, RunId};
 use regatta_scheduler::{Health, Policy};
 use regatta_store::EndedRow;
+use regatta_verdict::trust::Trust;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, timeout};
 
@@ -71,6 +72,7 @@ pub(crate) struct HostInfo {
     /// None where it did not speak since the server started.
     pub(crate) silent_seconds: Option<f64>,
     pub(crate) facts: HostFacts,
+    pub(crate) trust: Trust,
 }
 
 pub(crate) type Reply<T> = oneshot::Sender<T>;

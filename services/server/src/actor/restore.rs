@@ -31,6 +31,7 @@ impl Actor {
                 reason,
                 lost,
                 facts,
+                trust,
                 ..
             } = record;
             let known = KnownHost {
@@ -39,6 +40,8 @@ impl Actor {
                 reason,
                 lost,
                 facts,
+                // What an older program wrote is no reason not to start.
+                trust: serde_json::from_str(&trust).unwrap_or_default(),
                 ..KnownHost::default()
             };
             self.hosts.insert(host.clone(), known);

@@ -9,9 +9,9 @@ use tokio::sync::MutexGuard;
 
 use super::keys::Keys;
 use super::{Postgres, partition};
-use crate::codes::{of_blame, of_outcome, of_policy, of_state, to_sql};
+use crate::codes::{DISTRUST, of_blame, of_outcome, of_policy, of_state, to_sql};
 use crate::rows::{rest, to_json};
-use crate::{Batch, Committed, EndedRow, Error, HostRecord, NewRun, RunHead, StateRow};
+use crate::{Batch, Committed, Distrusted, EndedRow, Error, HostRecord, NewRun, RunHead, StateRow};
 
 /// Rows of one statement.
 const ROWS_MOST: usize = 2000;
@@ -72,6 +72,9 @@ async fn transact(
         insert_run(&mut db, keys, run).await?;
     }
     upsert_hosts(&mut db, &batch.hosts).await?;
+    for distrusted in &batch.distrusted {
+        distrust(&mut db, keys, distrusted).await?;
+    }
     let mut doubled = 0;
     for rows in batch.attempts.chunks(ROWS_MOST) {
         let inserted = insert_attempts(&mut db, keys, rows).await?;
@@ -138,7 +141,16 @@ async fn upsert_hosts(db: &mut PgConnection, hosts: &[HostRecord]) -> Result<(),
     if hosts.is_empty() {
         return Ok(());
     }
-    let mut columns = (vec![], vec![], vec![], vec![], vec![], vec![], vec![]);
+    let mut columns = (
+        vec![],
+        vec![],
+        vec![],
+        vec![],
+        vec![],
+        vec![],
+        vec![],
+        vec![],
+    );
     for (name, host) in hosts {
         columns.0.push(name);
         columns.1.push(to_sql(host.incarnation.0));
@@ -146,13 +158,14 @@ async fn upsert_hosts(db: &mut PgConnection, hosts: &[HostRecord]) -> Result<(),
         columns.3.push(host.reason.as_str());
         columns.4.push(i64::from(host.lost));
         columns.5.push(to_json(&host.facts)?);
-        columns.6.push(to_sql(host.seen_ms));
+        columns.6.push(host.trust.as_str());
+        columns.7.push(to_sql(host.seen_ms));
     }
     sqlx::query(
-        "INSERT INTO hosts (name, incarnation, policy, reason, lost, facts, seen_ms) \
-         SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::bigint[]) \
-         ON CONFLICT (name) DO UPDATE SET incarnation = excluded.incarnation, policy = excluded.policy, \
-         reason = excluded.reason, lost = excluded.lost, facts = excluded.facts, seen_ms = excluded.seen_ms",
+        "INSERT INTO hosts (name, incarnation, policy, reason, lost, facts, trust, seen_ms) \
+         SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[], \
+         $8::bigint[]) ON CONFLICT (name) DO UPDATE SET incarnation = excluded.incarnation, policy = excluded.policy, \
+         reason = excluded.reason, lost = excluded.lost, facts = excluded.facts, trust = excluded.trust, seen_ms = excluded.seen_ms",
     )
     .bind(columns.0)
     .bind(columns.1)
@@ -161,6 +174,7 @@ async fn upsert_hosts(db: &mut PgConnection, hosts: &[HostRecord]) -> Result<(),
     .bind(columns.4)
     .bind(columns.5)
     .bind(columns.6)
+    .bind(columns.7)
     .execute(db)
     .await
     .map(drop)
@@ -270,6 +284,23 @@ async fn insert_logs(db: &mut PgConnection, keys: &Keys, rows: &[EndedRow]) -> R
     .await
     .map(drop)
     .map_err(Error::while_doing("record logs"))
+}
+
+async fn distrust(
+    db: &mut PgConnection,
+    keys: &mut Keys,
+    distrusted: &Distrusted,
+) -> Result<(), Error> {
+    keys.know_runs(db, std::iter::once(&distrusted.run)).await?;
+    keys.know_hosts(db, std::iter::once(&distrusted.host))
+        .await?;
+    sqlx::query(DISTRUST)
+        .bind(keys.run(&distrusted.run)?)
+        .bind(keys.host(&distrusted.host)?)
+        .execute(db)
+        .await
+        .map(drop)
+        .map_err(Error::while_doing("record that a host is not trusted"))
 }
 
 async fn insert_states(

@@ -8,10 +8,12 @@ use regatta_model::{Digest, RunId};
 use sqlx::{Connection as _, QueryBuilder, Sqlite as Database, SqliteConnection};
 
 use super::{Keys, Sqlite};
+use crate::codes::DISTRUST;
 use crate::codes::{of_blame, of_outcome, of_policy, of_state, to_sql};
 use crate::rows::{rest, to_json};
 use crate::{
-    Batch, CaseSet, Committed, EndedRow, Error, HostRecord, KEYS_MOST, NewRun, RunHead, StateRow,
+    Batch, CaseSet, Committed, Distrusted, EndedRow, Error, HostRecord, KEYS_MOST, NewRun, RunHead,
+    StateRow,
 };
 
 /// Rows of one INSERT; SQLite takes 32,766 values in one statement, and a row has 20.
@@ -68,6 +70,9 @@ async fn transact(
     }
     for host in &batch.hosts {
         upsert_host(&mut transaction, host).await?;
+    }
+    for distrusted in &batch.distrusted {
+        distrust(&mut transaction, keys, distrusted).await?;
     }
     let mut doubled = 0;
     for rows in batch.attempts.chunks(ROWS_MOST) {
@@ -187,9 +192,9 @@ async fn insert_run(db: &mut SqliteConnection, run: &NewRun) -> Result<(), Error
 
 async fn upsert_host(db: &mut SqliteConnection, host: &HostRecord) -> Result<(), Error> {
     sqlx::query(
-        "INSERT INTO hosts (name, incarnation, policy, reason, lost, facts, seen_ms) VALUES (?, ?, ?, ?, ?, ?, ?) \
+        "INSERT INTO hosts (name, incarnation, policy, reason, lost, facts, trust, seen_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?) \
          ON CONFLICT (name) DO UPDATE SET incarnation = excluded.incarnation, policy = excluded.policy, \
-         reason = excluded.reason, lost = excluded.lost, facts = excluded.facts, seen_ms = excluded.seen_ms",
+         reason = excluded.reason, lost = excluded.lost, facts = excluded.facts, trust = excluded.trust, seen_ms = excluded.seen_ms",
     )
     .bind(host.host.as_str())
     .bind(to_sql(host.incarnation.0))
@@ -197,6 +202,7 @@ async fn upsert_host(db: &mut SqliteConnection, host: &HostRecord) -> Result<(),
     .bind(&host.reason)
     .bind(i64::from(host.lost))
     .bind(to_json(&host.facts)?)
+    .bind(&host.trust)
     .bind(to_sql(host.seen_ms))
     .execute(db)
     .await
@@ -276,6 +282,22 @@ async fn insert_attempts(
             .map_err(Error::while_doing("record a log"))?;
     }
     Ok(inserted)
+}
+
+async fn distrust(
+    db: &mut SqliteConnection,
+    keys: &mut Learnt<'_>,
+    distrusted: &Distrusted,
+) -> Result<(), Error> {
+    let run = keys.run(&mut *db, &distrusted.run).await?;
+    let host = keys.host(&mut *db, &distrusted.host).await?;
+    sqlx::query(DISTRUST)
+        .bind(run)
+        .bind(host)
+        .execute(db)
+        .await
+        .map(drop)
+        .map_err(Error::while_doing("record that a host is not trusted"))
 }
 
 async fn insert_state(

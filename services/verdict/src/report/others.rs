@@ -198,9 +198,14 @@ fn hosts(builder: &Builder<'_>) -> Vec<Finding> {
             let outcomes = outcomes.join(", ");
             let count = sum(faults);
             let attempts = if count == 1 { "attempt" } else { "attempts" };
-            let text = format!(
-                "{count} {attempts} on host {host} count for nothing, by its own fault ({outcomes})"
-            );
+            // An attempt that came to its end is a host's fault only where the host was found to be bad.
+            let why = if faults.outcomes.contains_key("exited") {
+                "what failed there others did not confirm, and it is quarantined"
+            } else {
+                "by its own fault"
+            };
+            let text =
+                format!("{count} {attempts} on host {host} count for nothing: {why} ({outcomes})");
             Finding {
                 host: Some(host.to_string()),
                 excerpt: faults.detail.clone(),

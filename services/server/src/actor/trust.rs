@@ -1,0 +1,141 @@
+//! Hosts whose failures others do not confirm: charged, quarantined, and what they decided is run again elsewhere. May
+//! not: charge by anything but results; silence is the scheduler's.
+
+use regatta_model::{AttemptId, Blame, HostName, RunId};
+use regatta_scheduler::{Event, Policy};
+use regatta_store::{Distrusted, EndedRow, Error};
+use regatta_verdict::judge::is_decisive;
+use regatta_verdict::trust::{Standing, quarantined_most};
+
+use super::{Actor, Todo};
+
+/// What an attempt of a host that is not trusted comes to.
+fn distrust(row: &mut EndedRow) {
+    if is_decisive(row.outcome, row.blame) {
+        row.blame = Some(Blame::Host);
+    }
+}
+
+impl Actor {
+    /// Whether a host's attempts decide nothing.
+    fn is_quarantined(&self, host: &HostName) -> bool {
+        let known = self.hosts.get(host);
+        known.is_some_and(|known| known.policy == regatta_store::Policy::Quarantined)
+    }
+
+    /// Takes a host's standing into account before its attempt is judged.
+    pub(super) fn weigh_host(&self, row: &mut EndedRow) {
+        if self.is_quarantined(&row.host) {
+            distrust(row);
+        }
+    }
+
+    /// An attempt was judged: its host is credited, or hosts are charged once its cell is settled. Tells those that fail
+    /// too much.
+    pub(super) fn score_hosts(&mut self, row: &EndedRow, settled: bool) -> Vec<HostName> {
+        if row.passed
+            && is_decisive(row.outcome, row.blame)
+            && let Some(known) = self.hosts.get_mut(&row.host)
+        {
+            known.trust.pass();
+        }
+        let mut bad = Vec::new();
+        if !settled {
+            return bad;
+        }
+        let run = self.runs.get_mut(&row.attempt.run);
+        let charges = run.map(|run| run.charges(row.attempt.cell));
+        for (host, chance) in charges.unwrap_or_default() {
+            let Some(known) = self.hosts.get_mut(&host) else {
+                continue;
+            };
+            known.trust.charge(chance);
+            let standing = known.trust.standing();
+            tracing::warn!(
+                "a failure of {} on host {host} was not confirmed elsewhere: {} so far, it is {standing:?}",
+                row.attempt,
+                known.trust.charged,
+            );
+            self.turn.hosts.insert(host.clone());
+            if standing == Standing::Quarantined && known.policy == regatta_store::Policy::Active {
+                bad.push(host);
+            }
+        }
+        bad
+    }
+
+    /// The rule's decision about a host, unless it already decided about too many.
+    pub(super) async fn quarantine(&mut self, host: HostName) {
+        let quarantined = self.hosts.keys().filter(|host| self.is_quarantined(host));
+        if quarantined.count() >= quarantined_most(self.hosts.len()) {
+            tracing::error!(
+                "host {host} fails what others pass, but a tenth of the hosts are quarantined already: something else may \
+                 be wrong; `regatta host quarantine {host}` does it all the same"
+            );
+            return;
+        }
+        let Some(known) = self.hosts.get_mut(&host) else {
+            return;
+        };
+        let charged = known.trust.charged;
+        let failures = if charged == 1 { "failure" } else { "failures" };
+        let reason = format!("{charged} {failures} that other hosts did not confirm");
+        tracing::error!("host {host} is quarantined: {reason}");
+        self.decide(host, Policy::Quarantined, reason).await;
+    }
+
+    /// Nothing that a host decided in runs that are not over counts any more; it is run again elsewhere.
+    pub(super) async fn distrust_host(&mut self, host: &HostName) {
+        if let Some(known) = self.hosts.get_mut(host) {
+            known.trust.quarantine();
+        }
+        let runs: Vec<RunId> = self.runs.keys().cloned().collect();
+        for id in runs {
+            let reopened = match self.distrust_in(&id, host).await {
+                Ok(reopened) => reopened,
+                Err(error) => {
+                    tracing::error!("what host {host} decided in run {id} stands: {error}");
+                    continue;
+                }
+            };
+            for (attempt, next) in reopened {
+                let now = self.now();
+                let effects = self.scheduler.apply(now, Event::Recorded { attempt, next });
+                self.todo.extend(effects.into_iter().map(Todo::Effect));
+            }
+        }
+    }
+
+    async fn distrust_in(
+        &mut self,
+        id: &RunId,
+        host: &HostName,
+    ) -> Result<Vec<(AttemptId, regatta_scheduler::Next)>, Error> {
+        let decided = self.shared.store.cells_of(id, host).await?;
+        let Some(run) = self.runs.get_mut(id) else {
+            return Ok(Vec::new());
+        };
+        let decided = run.decided_by(host, decided);
+        if decided.is_empty() {
+            return Ok(Vec::new());
+        }
+        let missing: Vec<_> = decided
+            .iter()
+            .flat_map(|cell| run.missing(*cell, false))
+            .collect();
+        let rows = self.shared.store.attempts_of(id, &missing).await?;
+        run.bring(&rows);
+        let reopened = run.distrust(host, &decided);
+        for row in &mut self.turn.batch.attempts {
+            if row.host == *host && row.attempt.run == *id {
+                distrust(row);
+            }
+        }
+        self.turn.batch.distrusted.push(Distrusted {
+            run: id.clone(),
+            host: host.clone(),
+        });
+        self.turn.touched.insert(id.clone());
+        Ok(reopened)
+    }
+}

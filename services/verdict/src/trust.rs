@@ -1,0 +1,147 @@
+//! Whether a host can be trusted, from what other hosts say of the same cells. May not: charge a host with what others
+//! confirm, or look at anything but results.
+//!
+//! A score in the manner of Wald's sequential test: for each of two rates at which a bad host might fail what a good one
+//! passes, the logarithm of how much more likely its record is if it is bad. An attempt that failed counts against its
+//! host once two attempts of the same cell on other hosts are there, and not both of them failed too.
+
+use serde::{Deserialize, Serialize};
+
+use crate::judge::AttemptFacts;
+
+/// Rates at which a bad host may fail what a good one passes.
+const RATES: [f64; 2] = [0.05, 0.3];
+
+/// Where a score ends downwards, so that a host that was good for long can still become bad soon.
+const FLOOR: f64 = -3.0;
+
+/// How often a good host fails by chance at least, whatever was measured.
+const CHANCE_LEAST: f64 = 0.005;
+
+/// How often it does where one of two other attempts failed as well.
+const CHANCE_DOUBTED: f64 = 0.3;
+
+/// Attempts elsewhere that a failure is measured by.
+const OTHERS: usize = 2;
+
+/// Odds against a host that make it suspect.
+const SUSPECT: f64 = 5.0;
+
+/// Odds against a host that make it be quarantined.
+const QUARANTINED: f64 = 200.0;
+
+/// Attempts of a host that came back, in which the odds of a suspect are enough to quarantine it again.
+pub const PROBATION: u32 = 100;
+
+/// What results say of a host, kept over runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Trust {
+    /// The score at each of the two rates, in nats.
+    scores: [f64; 2],
+    /// Failures that others did not confirm, since it was trusted last.
+    pub charged: u32,
+    /// How often it was quarantined.
+    pub offences: u32,
+    /// Attempts that are left of its probation.
+    pub probation: u32,
+}
+
+/// What a host's score comes to.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Standing {
+    /// Nothing speaks against it.
+    Trusted,
+    /// More failures than chance explains, too few to say so.
+    Suspect,
+    /// What it says decides nothing any more.
+    Quarantined,
+}
+
+impl Trust {
+    /// An attempt passed there.
+    pub fn pass(&mut self) {
+        for (score, rate) in self.scores.iter_mut().zip(RATES) {
+            *score = (*score + (1.0 - rate).ln()).max(FLOOR);
+        }
+        self.probation = self.probation.saturating_sub(1);
+    }
+
+    /// An attempt failed there, and others did not confirm it. `chance`: how often that happens on a good host.
+    pub fn charge(&mut self, chance: f64) {
+        let chance = chance.clamp(CHANCE_LEAST, 1.0);
+        for (score, rate) in self.scores.iter_mut().zip(RATES) {
+            *score += ((chance + (1.0 - chance) * rate) / chance).ln();
+        }
+        self.charged = self.charged.saturating_add(1);
+        self.probation = self.probation.saturating_sub(1);
+    }
+
+    /// The logarithm of the odds against it.
+    pub fn score(&self) -> f64 {
+        self.scores.iter().copied().fold(FLOOR, f64::max)
+    }
+
+    /// What that comes to.
+    pub fn standing(&self) -> Standing {
+        let quarantined = if self.probation > 0 {
+            SUSPECT
+        } else {
+            QUARANTINED
+        };
+        match self.score().exp() {
+            odds if odds >= quarantined => Standing::Quarantined,
+            odds if odds >= SUSPECT => Standing::Suspect,
+            _ => Standing::Trusted,
+        }
+    }
+
+    /// It was quarantined.
+    pub fn quarantine(&mut self) {
+        self.offences = self.offences.saturating_add(1);
+    }
+
+    /// A person says that it can be trusted again: its record begins anew, and it is watched more closely for a while if
+    /// it was quarantined before.
+    pub fn restore(&mut self) {
+        *self = Self {
+            offences: self.offences,
+            probation: if self.offences > 0 { PROBATION } else { 0 },
+            ..Self::default()
+        };
+    }
+}
+
+/// The attempts of a cell that speak against their hosts, by their places in `cell`, each with how often a good host
+/// fails so by chance at least. The cell has its verdict; `chance` is how often attempts of its run fail unconfirmed on
+/// other hosts.
+pub fn charges(cell: &[AttemptFacts], chance: f64) -> Vec<(usize, f64)> {
+    let decisive = || cell.iter().filter(|attempt| attempt.is_decisive());
+    let charge = |(place, failed): (usize, &AttemptFacts)| {
+        if !failed.is_decisive() || failed.passed {
+            return None;
+        }
+        let others: Vec<bool> = decisive()
+            .filter(|other| other.host != failed.host)
+            .map(|other| other.passed)
+            .take(OTHERS)
+            .collect();
+        let confirmed = others.iter().filter(|passed| !**passed).count();
+        match (others.len(), confirmed) {
+            (OTHERS, 0) => Some((place, chance)),
+            (OTHERS, 1) => Some((place, chance.max(CHANCE_DOUBTED))),
+            _ => None,
+        }
+    };
+    cell.iter().enumerate().filter_map(charge).collect()
+}
+
+/// How many of `hosts` a rule may quarantine; beyond that a person decides, for something else is wrong. A tenth, one at
+/// least, and none where there are not two others to be measured by.
+pub const fn quarantined_most(hosts: usize) -> usize {
+    match hosts {
+        0..=2 => 0,
+        3..=19 => 1,
+        _ => hosts / 10,
+    }
+}

@@ -1,0 +1,204 @@
+//! Hosts whose failures others do not confirm.
+
+use regatta_model::run::RunState;
+use serde_json::Value;
+
+use crate::kit::{Agent, Api, Process, fresh, matrix, until};
+
+/// Lets all agents take and end what they can, until nothing is left of the run; `fails` says what fails where.
+async fn play(
+    agents: &mut [Agent],
+    run: &regatta_model::run::RunSummary,
+    fails: impl Fn(&str, u64) -> bool,
+    stop: impl AsyncFn(&Api) -> bool,
+) {
+    for _ in 0..1000 {
+        for agent in &mut *agents {
+            let held: Vec<_> = agent.held.keys().cloned().collect();
+            let end = |attempt: &regatta_model::AttemptId| {
+                agent.end(attempt, i32::from(fails(&agent.host, attempt.cell)))
+            };
+            let ended = held.iter().map(end).collect();
+            agent.sync(ended).await;
+        }
+        let api = &agents[0].api;
+        if api.run(run).await.state.is_over() || stop(api).await {
+            return;
+        }
+    }
+    panic!("the run does not end");
+}
+
+fn fleet(api: &Api, names: &[&str]) -> Vec<Agent> {
+    names.iter().map(|name| Agent::new(api, name, 4)).collect()
+}
+
+async fn host(api: &Api, name: &str) -> Value {
+    let hosts: Vec<Value> = api.json("api/v1/hosts").await;
+    hosts.into_iter().find(|host| host["name"] == name).unwrap()
+}
+
+async fn is_quarantined(api: &Api) -> bool {
+    host(api, "bad").await["policy"] == "quarantined"
+}
+
+/// A disk that breaks every third test, say.
+fn breaks_every_third(host: &str, cell: u64) -> bool {
+    host == "bad" && cell.is_multiple_of(3)
+}
+
+const CELLS: u64 = 120;
+
+#[tokio::test]
+async fn what_a_bad_host_decided_is_run_again_elsewhere_and_counts_for_nothing() {
+    let (_data, server) = fresh(5000).await;
+    let run = server.api.submit(&matrix(CELLS)).await;
+    let mut agents = fleet(&server.api, &["bad", "one", "two", "three"]);
+    play(&mut agents, &run, breaks_every_third, async |_| false).await;
+    let bad = host(&server.api, "bad").await;
+    assert_eq!(
+        (&bad["policy"], &bad["standing"]),
+        (&"quarantined".into(), &"quarantined".into())
+    );
+    let reason = bad["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("failures that other hosts did not confirm"),
+        "{reason}"
+    );
+    for name in ["one", "two", "three"] {
+        let good = host(&server.api, name).await;
+        assert_eq!(
+            (&good["policy"], &good["unconfirmed"]),
+            (&"active".into(), &0.into())
+        );
+    }
+    let report = server.api.report(&run).await;
+    assert_eq!(report.counts.passed, CELLS, "{:?}", report.counts);
+    let mut blamed = 0;
+    for cell in &report.cells {
+        let elsewhere = cell.attempts.iter().filter(|a| a.host != "bad");
+        assert!(elsewhere.count() >= 1, "{cell:?}");
+        for attempt in cell.attempts.iter().filter(|a| a.host == "bad") {
+            assert_eq!(attempt.blame.as_deref(), Some("host"), "{cell:?}");
+            blamed += 1;
+        }
+    }
+    assert!(blamed >= 3);
+    let finding = report
+        .findings
+        .iter()
+        .find(|f| f.host.as_deref() == Some("bad"));
+    let text = &finding.expect("a finding says so").text;
+    assert!(
+        text.contains("host bad") && text.contains("did not confirm"),
+        "{text}"
+    );
+    assert!(
+        report.findings.iter().all(|f| f.host.is_some()),
+        "nothing else is found: {:?}",
+        report.findings
+    );
+}
+
+#[tokio::test]
+async fn what_others_confirm_is_no_hosts_fault() {
+    let (_data, server) = fresh(5000).await;
+    let run = server.api.submit(&matrix(CELLS)).await;
+    let mut agents = fleet(&server.api, &["bad", "one", "two", "three"]);
+    play(
+        &mut agents,
+        &run,
+        |_, cell| cell.is_multiple_of(3),
+        async |_| false,
+    )
+    .await;
+    for name in ["bad", "one", "two", "three"] {
+        let host = host(&server.api, name).await;
+        assert_eq!(
+            (&host["policy"], &host["unconfirmed"]),
+            (&"active".into(), &0.into())
+        );
+    }
+    let report = server.api.report(&run).await;
+    assert_eq!(report.counts.failed, CELLS / 3);
+}
+
+#[tokio::test]
+async fn a_rule_decides_about_one_host_in_ten_at_most() {
+    let (_data, server) = fresh(5000).await;
+    let run = server.api.submit(&matrix(CELLS)).await;
+    let mut agents = fleet(&server.api, &["bad", "worse", "one", "two", "three"]);
+    let fails = |host: &str, cell: u64| {
+        breaks_every_third(host, cell) || (host == "worse" && cell % 3 == 1)
+    };
+    play(&mut agents, &run, fails, async |_| false).await;
+    let mut policies = Vec::new();
+    for name in ["bad", "worse"] {
+        let host = host(&server.api, name).await;
+        assert_eq!(host["standing"], "quarantined", "{host}");
+        policies.push(host["policy"].as_str().unwrap().to_owned());
+    }
+    policies.sort();
+    assert_eq!(
+        policies,
+        ["active", "quarantined"],
+        "a person decides about the second"
+    );
+    let report = server.api.report(&run).await;
+    assert_eq!(
+        report.counts.failed + report.counts.unresolved,
+        0,
+        "{:?}",
+        report.counts
+    );
+}
+
+#[tokio::test]
+async fn a_quarantine_outlives_the_server_and_what_it_reopened_stays_open() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Process::start(data.path()).await;
+    server.api.push_image().await;
+    let run = server.api.submit(&matrix(CELLS)).await;
+    let mut agents = fleet(&server.api, &["bad", "one", "two", "three"]);
+    play(&mut agents, &run, breaks_every_third, is_quarantined).await;
+    assert!(is_quarantined(&server.api).await);
+    assert_eq!(server.api.run(&run).await.state, RunState::Running);
+    server.kill();
+    let server = Process::start(data.path()).await;
+    assert!(is_quarantined(&server.api).await);
+    for agent in &mut agents {
+        agent.api = server.api.clone();
+    }
+    play(&mut agents, &run, breaks_every_third, async |_| false).await;
+    let report = server.api.report(&run).await;
+    assert_eq!(report.counts.passed, CELLS, "{:?}", report.counts);
+    for cell in &report.cells {
+        assert!(cell.attempts.iter().any(|a| a.host != "bad"), "{cell:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_comes_back_is_watched_more_closely() {
+    let (_data, server) = fresh(5000).await;
+    let run = server.api.submit(&matrix(CELLS)).await;
+    let mut agents = fleet(&server.api, &["bad", "one", "two", "three"]);
+    play(&mut agents, &run, breaks_every_third, async |_| false).await;
+    let resumed = server
+        .api
+        .http
+        .put(server.api.url("api/v1/hosts/bad/policy"));
+    let resumed = resumed.json(&serde_json::json!({"policy": "active"}));
+    assert!(resumed.send().await.unwrap().status().is_success());
+    let back = host(&server.api, "bad").await;
+    assert_eq!(
+        (&back["standing"], &back["unconfirmed"]),
+        (&"trusted".into(), &0.into())
+    );
+    // Once more, and one failure is enough.
+    let again = server.api.submit(&matrix(CELLS)).await;
+    let once = |host: &str, cell: u64| host == "bad" && cell < 40 && cell.is_multiple_of(13);
+    play(&mut agents, &again, once, is_quarantined).await;
+    until("it is quarantined again", || is_quarantined(&server.api)).await;
+    let bad = host(&server.api, "bad").await;
+    assert_eq!(bad["unconfirmed"], 1, "{bad}");
+}
