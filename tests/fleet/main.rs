@@ -1,6 +1,7 @@
 //! A server and two hosts as processes of their own, and what happens when one of them is killed in the middle of a run:
 //! every cell gets its verdict, no attempt is recorded twice, no container is left.
 
+mod bad_host;
 mod servers;
 
 use std::collections::{BTreeMap, BTreeSet};
