@@ -1,6 +1,6 @@
 //! What others may see of the scheduler's state: for pages, metrics, and whether an outcome counts. May not: change it.
 
-use regatta_model::{AttemptId, HostName, Incarnation, RunId};
+use regatta_model::{AttemptId, HostName, Incarnation, Resources, RunId};
 
 use crate::Scheduler;
 use crate::event::{Health, Moment, Policy};
@@ -26,6 +26,10 @@ pub struct HostView {
     pub held: u32,
     /// Those of them that have a place; the others wait there for one.
     pub running: u32,
+    /// Processors and memory that its attempts can have together.
+    pub capacity: Resources,
+    /// What the attempts that it holds ask for.
+    pub used: Resources,
     /// When it last spoke.
     pub last_sync: Moment,
 }
@@ -89,6 +93,8 @@ fn view(host: &Host) -> HostView {
         free: host.room,
         held: u32::try_from(host.held.len()).unwrap_or(u32::MAX),
         running: host.placed,
+        capacity: host.capacity,
+        used: host.used,
         last_sync: host.last_sync,
     }
 }
