@@ -178,6 +178,11 @@ impl Queue {
         })
     }
 
+    /// How many owners are known.
+    pub(crate) fn owners(&self) -> usize {
+        self.names.len()
+    }
+
     /// Whether nobody has anything to place.
     pub(crate) fn is_empty(&self) -> bool {
         self.turns.is_empty()

@@ -63,6 +63,8 @@ pub struct Footprint {
     pub hosts: u64,
     /// Runs that are not over.
     pub runs: u64,
+    /// Owners of such runs.
+    pub owners: u64,
     /// Cells that were begun and have no verdict, of runs that go on.
     pub open: u64,
     /// Attempts that hosts hold.
@@ -76,10 +78,12 @@ pub struct Footprint {
 }
 
 impl Footprint {
-    /// Whether it is what it should be: an open cell has an attempt under way or one that waits, and settled cells
-    /// are bits.
+    /// Whether it is what it should be: an open cell has an attempt under way or one that waits, settled cells are
+    /// bits, and who has no run is forgotten.
     pub fn is_within_formula(&self) -> bool {
-        self.open <= self.held + self.waiting && self.blocks <= self.blocks_most
+        self.open <= self.held + self.waiting
+            && self.blocks <= self.blocks_most
+            && self.owners <= self.runs
     }
 }
 
@@ -144,6 +148,7 @@ impl Scheduler {
         let mut footprint = Footprint {
             hosts: count(self.hosts.len()),
             runs: count(self.runs.len()),
+            owners: count(self.queue.owners()),
             ..Footprint::default()
         };
         for run in self.runs.values() {

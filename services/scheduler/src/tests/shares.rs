@@ -110,6 +110,7 @@ fn an_owner_is_forgotten_with_the_last_of_his_runs() {
     course.submit("b1", owned("b", 1, 100));
     course.record(&attempt("a1", 0, 1), settled());
     assert_eq!(held_by(&course, ["a1", "b1"]), [0, 1]);
+    assert_eq!(course.scheduler.footprint().owners, 1);
     course.submit("a2", owned("a", 1, 100));
     course.sync("b", state(3, &[]));
     assert_eq!(held_by(&course, ["b1", "a2"]), [2, 2]);
