@@ -23,7 +23,7 @@ struct Args {
     /// Runs that have the cells in equal parts, each of an owner of its own and with a weight
     #[arg(long, default_value_t = 1)]
     owners: u64,
-    /// Whether attempts ask for one of the host's four processors
+    /// Whether attempts ask for two of the host's four processors, so that two places stay free
     #[arg(long)]
     ask: bool,
 }
@@ -51,7 +51,7 @@ fn place(args: &Args, cells: u64) -> Placed {
         .map(|n| format!("h{n}").parse().expect("a name"))
         .collect();
     let asked = Resources {
-        cpu_millis: if args.ask { 1000 } else { 0 },
+        cpu_millis: if args.ask { 2000 } else { 0 },
         memory_bytes: 0,
     };
     let capacity = Resources {

@@ -19,8 +19,7 @@ impl Scheduler {
             return;
         }
         let index = self.next_run;
-        let owner = work.owner.as_ref();
-        let standing = self.queue.join(index, owner, work.priority, work.weight);
+        let standing = self.queue.join(index, work);
         let mut run = Run::new(id.clone(), work, standing, now);
         for Again {
             cell,

@@ -63,6 +63,10 @@ impl Scheduler {
             return choice;
         };
         let spare = host.spare();
+        // Most hosts that have places and no memory left end here, however many runs there are.
+        if !spare.holds(&self.queue.least()) {
+            return choice;
+        }
         let mut reserved = false;
         for run_index in self.queue.runs() {
             let Some(run) = self.runs.get(&run_index) else {

@@ -10,8 +10,9 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use regatta_model::Owner;
+use regatta_model::{Owner, Resources};
 
+use crate::event::Work;
 use crate::run::RunIndex;
 
 /// An owner's place in the order of appearance: the first of his open runs.
@@ -26,6 +27,9 @@ pub(crate) struct Queue {
     owners: BTreeMap<OwnerIndex, Account>,
     names: BTreeMap<Option<Owner>, OwnerIndex>,
     turns: BTreeSet<Turn>,
+    /// What its runs ask for, and how many of them ask for that: processors, and memory.
+    cpus: BTreeMap<u64, u64>,
+    memory: BTreeMap<u64, u64>,
 }
 
 /// When it is an owner's turn, at one priority. (Images and layers that a host has already will stand before the owner.)
@@ -88,6 +92,8 @@ pub(crate) struct Standing {
     priority: Reverse<i32>,
     /// What each attempt weighs.
     each: u64,
+    /// What a host must have free for each.
+    asked: Resources,
     demand: Demand,
 }
 
@@ -107,14 +113,8 @@ impl Standing {
 
 impl Queue {
     /// Takes up a run that holds nothing and places nothing yet.
-    pub(crate) fn join(
-        &mut self,
-        run: RunIndex,
-        owner: Option<&Owner>,
-        priority: i32,
-        weight: u32,
-    ) -> Standing {
-        let name = owner.cloned();
+    pub(crate) fn join(&mut self, run: RunIndex, work: &Work) -> Standing {
+        let name = work.owner.clone();
         let owner = *self.names.entry(name.clone()).or_insert(run);
         let account = self.owners.entry(owner).or_insert(Account {
             name,
@@ -126,8 +126,9 @@ impl Queue {
         account.runs += 1;
         Standing {
             owner,
-            priority: Reverse(priority),
-            each: WHOLE / u64::from(weight.max(1)),
+            priority: Reverse(work.priority),
+            each: WHOLE / u64::from(work.weight.max(1)),
+            asked: work.asked,
             demand: Demand::default(),
         }
     }
@@ -153,7 +154,20 @@ impl Queue {
             account.waiting.remove(&old.priority);
         }
         self.turns.extend(account.turns(old.owner));
+        if new.demand.waits != old.demand.waits {
+            count(&mut self.cpus, new.asked.cpu_millis, new.demand.waits);
+            count(&mut self.memory, new.asked.memory_bytes, new.demand.waits);
+        }
         new
+    }
+
+    /// The least of each that any of the runs asks for: what has less can be given nothing.
+    pub(crate) fn least(&self) -> Resources {
+        let first = |asked: &BTreeMap<u64, u64>| asked.keys().next().copied();
+        Resources {
+            cpu_millis: first(&self.cpus).unwrap_or(0),
+            memory_bytes: first(&self.memory).unwrap_or(0),
+        }
     }
 
     /// Lets a run go that is over.
@@ -186,5 +200,14 @@ impl Queue {
     /// Whether nobody has anything to place.
     pub(crate) fn is_empty(&self) -> bool {
         self.turns.is_empty()
+    }
+}
+
+/// Counts one that asks for so much, or does no longer.
+fn count(counts: &mut BTreeMap<u64, u64>, asked: u64, more: bool) {
+    let count = counts.entry(asked).or_default();
+    *count = if more { *count + 1 } else { *count - 1 };
+    if *count == 0 {
+        counts.remove(&asked);
     }
 }

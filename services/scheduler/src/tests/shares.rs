@@ -4,7 +4,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 
 use proptest::prelude::*;
+use regatta_model::Resources;
 
+use super::resources::resources;
 use super::*;
 use crate::queue::{Demand, Queue, Standing};
 
@@ -195,8 +197,14 @@ fn in_order(runs: &BTreeMap<u64, Plain>, first: &BTreeMap<Option<u8>, (u64, u64)
     order.into_iter().map(|(.., (.., run))| run).collect()
 }
 
-fn owner_name(owner: Option<u8>) -> Option<regatta_model::Owner> {
-    owner.map(|owner| format!("o{owner}").parse().unwrap())
+/// The least processors, and the least memory, that a run that waits asks for.
+fn least(runs: &BTreeMap<u64, Plain>) -> Resources {
+    let waiting = || runs.values().filter(|plain| plain.demand.waits);
+    let least = |of: fn(u64) -> u64| waiting().map(|plain| of(plain.weight.into())).min();
+    resources(
+        least(|weight| weight).unwrap_or(0),
+        least(|weight| weight % 3).unwrap_or(0),
+    )
 }
 
 proptest! {
@@ -225,12 +233,15 @@ proptest! {
                 plain.demand = Demand { held, last, waits };
                 plain.standing = queue.update(id, plain.standing, plain.demand);
             } else {
-                let standing = queue.join(next, owner_name(owner).as_ref(), priority, weight);
+                let of = owner.map_or_else(|| work(1), |owner| owned(&format!("o{owner}"), 1, 1));
+                let asked = resources(u64::from(weight), u64::from(weight) % 3);
+                let standing = queue.join(next, &Work { priority, weight, asked, ..of });
                 first.entry(owner).or_insert((0, next));
                 runs.insert(next, Plain { owner, priority, weight, demand: Demand::default(), standing });
                 next += 1;
             }
             prop_assert_eq!(queue.runs().collect::<Vec<_>>(), in_order(&runs, &first));
+            prop_assert_eq!(queue.least(), least(&runs));
             prop_assert_eq!(queue.is_empty(), runs.values().all(|plain| !plain.demand.waits));
         }
     }

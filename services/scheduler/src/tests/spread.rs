@@ -50,6 +50,7 @@ fn second_attempt(
             }
         }
         course.now += 1000;
+        assert!(course.now < begin + 60_000, "nobody gets it");
         speak(&mut course);
     }
 }
