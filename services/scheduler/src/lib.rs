@@ -8,6 +8,8 @@
 //! the same events give the same effects.
 //! Architecture Invariant: a cell is never held by two hosts unless the first was declared lost, lease and drift
 //! after its last sync, or the matrix asks for several attempts at once; an attempt never is.
+//! Architecture Invariant: a host is given nothing that asks for more processors or memory than it has beside what it
+//! holds.
 //! Architecture Invariant: nothing here panics on an event that makes no sense; it has no effect.
 //! Architecture Invariant: a cell that was not begun costs nothing, a settled one a bit at most.
 
