@@ -239,6 +239,7 @@ pub struct Agent {
     pub incarnation: u64,
     pub sequence: u64,
     pub slots: u32,
+    pub memory_bytes: u64,
     pub held: BTreeMap<AttemptId, u64>,
 }
 
@@ -250,6 +251,7 @@ impl Agent {
             incarnation: 1,
             sequence: 0,
             slots,
+            memory_bytes: 0,
             held: BTreeMap::new(),
         }
     }
@@ -273,6 +275,7 @@ impl Agent {
             sequence: self.sequence,
             facts: HostFacts {
                 labels: BTreeMap::from([("arch".into(), "x86_64".into())]),
+                memory_bytes: self.memory_bytes,
                 ..HostFacts::default()
             },
             slots: self.slots,

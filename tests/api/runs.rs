@@ -1,8 +1,8 @@
 //! Runs: from submission to report, and what people do with them.
 
-use regatta_model::Outcome;
 use regatta_model::report::{CellReport, Conclusion, Report, Verdict};
 use regatta_model::run::{RunState, RunSummary, Submission};
+use regatta_model::{Outcome, RunId};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -524,6 +524,33 @@ async fn a_run_says_what_it_waits_for() {
     assert_eq!(told, json!({"cells": 0, "waits": []}), "it is over");
     let unknown = server.api.get("api/v1/runs/nobody/explain").await;
     assert_eq!(unknown.status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn owners_share_what_a_host_has_room_for_and_too_big_attempts_are_told() {
+    let (_data, server) = fresh(5000).await;
+    let owned = |owner: &str, weight: u32, memory: &str| {
+        let cells = matrix(9);
+        format!("{cells}owner: {owner}\nweight: {weight}\nresources: {{memory: {memory}}}\n")
+    };
+    let mut runs = Vec::new();
+    for (owner, weight, memory) in [("a", 1, "1GiB"), ("a", 1, "1GiB"), ("b", 2, "1GiB")] {
+        runs.push(server.api.submit(&owned(owner, weight, memory)).await.run);
+    }
+    let big = server.api.submit(&owned("c", 1, "64GiB")).await;
+    let mut agent = Agent::new(&server.api, "one", 20);
+    agent.memory_bytes = 6 << 30;
+    let given = agent.given().await;
+    let held = |run: &RunId| given.iter().filter(|g| g.attempt.run == *run).count();
+    let held: Vec<usize> = runs.iter().map(held).collect();
+    assert_eq!(held, [1, 1, 4]);
+    let asked = format!("api/v1/runs/{}/explain", big.run);
+    let told: Value = server.api.json(&asked).await;
+    let wait = json!({
+        "reason": "no_host_holds", "asked": {"cpu_millis": 0, "memory_bytes": 64_u64 << 30},
+        "host": "one", "biggest": {"cpu_millis": 0, "memory_bytes": 6_u64 << 30},
+    });
+    assert_eq!(told, json!({"cells": 9, "waits": [wait]}));
 }
 
 #[tokio::test]

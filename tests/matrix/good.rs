@@ -285,6 +285,8 @@ fn defaults_are_those_of_the_documentation() {
         (matrix.rerun().at_most, matrix.rerun().error_rate),
         (10, 0.01)
     );
+    assert_eq!((matrix.owner(), matrix.weight()), (None, 1));
+    assert!(matrix.resources().is_none());
     let plan = plan(&matrix, &[("a", "1")]);
     assert_eq!(plan.setup, None);
     assert_eq!(
@@ -298,6 +300,17 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(
         (plan.limits.disk_bytes, plan.limits.files),
         (Some(10 << 30), Some(65536))
+    );
+}
+
+#[test]
+fn shares_and_resources_are_what_was_written() {
+    let matrix = parse(&source("everything.yaml"));
+    assert_eq!(matrix.owner().unwrap().as_str(), "team-a_1.x");
+    let asked = matrix.resources();
+    assert_eq!(
+        (matrix.weight(), asked.cpu_millis, asked.memory_bytes),
+        (20, 2000, 4 << 30)
     );
 }
 
@@ -497,6 +510,9 @@ fn schema_and_parser_agree_on_the_form_of_single_values() {
         &["repeat"],
         &["parallel"],
         &["priority"],
+        &["weight"],
+        &["resources", "memory"],
+        &["resources", "surprise"],
         &["fail-fast"],
         &["keep"],
         &["services"],

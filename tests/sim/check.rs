@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use regatta_model::report::Verdict;
-use regatta_model::{AttemptId, HostName, Outcome, RunId};
+use regatta_model::{AttemptId, HostName, Outcome, Resources, RunId};
 use regatta_verdict::judge::AttemptFacts;
 
 use crate::store::{Batch, Db, RunRow};
@@ -29,7 +29,9 @@ pub enum Invariant {
     CancelledStartsNothing,
     /// No host runs, or is given, more than it has places.
     CapacityHolds,
-    /// A free place goes to the waiting run that holds least.
+    /// The attempts of a host ask for no more processors and memory than it has.
+    ResourcesHold,
+    /// A free place goes to the waiting owner, and of his to the waiting run, that holds least for its weight.
     SharesAreFair,
     /// What the scheduler keeps grows with what is under way, not with what was.
     MemoryWithinFormula,
@@ -114,6 +116,16 @@ impl Checker {
             self.broke(
                 Invariant::LeaseRule,
                 format!("{attempt} is run by host {other}, and by host {host} too"),
+            );
+        }
+    }
+
+    /// What the attempts that a host runs ask for, and what it has.
+    pub fn uses(&mut self, host: usize, asked: &Resources, capacity: &Resources) {
+        if !capacity.holds(asked) {
+            self.broke(
+                Invariant::ResourcesHold,
+                format!("host {host} runs what asks for {asked}, and has {capacity}"),
             );
         }
     }

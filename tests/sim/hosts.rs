@@ -10,7 +10,7 @@ use regatta_model::plan::{AttemptPlan, Command, Keep, StepPlan};
 use regatta_model::wire::{
     ENDED_MOST, EndedAttempt, HostFacts, LogPlace, PROTOCOL, SyncRequest, SyncResponse,
 };
-use regatta_model::{AttemptId, Blame, Digest, HostName, Incarnation, Outcome};
+use regatta_model::{AttemptId, Blame, Digest, HostName, Incarnation, Outcome, Resources};
 
 use crate::chance::Chance;
 use crate::check::Truth;
@@ -22,6 +22,9 @@ const POLL_MS: u64 = 5_000;
 const PATIENCE_MS: u64 = 5_000;
 /// Pauses between tries to reach a server: the first, and the longest.
 const PAUSES_MS: (u64, u64) = (100, 5_000);
+
+/// Processors of the biggest host, and its memory in GiB.
+pub const SIZE_MOST: u64 = 4;
 
 /// What is wrong with a host, if anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +59,23 @@ fn plan() -> AttemptPlan {
     }
 }
 
+/// What a host is. Two are as big as any, so that every attempt fits somewhere, and does not wait for a slow one alone.
+fn facts(index: usize, setup: &Setup, chance: &mut Chance) -> HostFacts {
+    let rack = format!("k{}", index % setup.racks);
+    let size = if index < 2 {
+        SIZE_MOST
+    } else {
+        chance.within(1, SIZE_MOST)
+    };
+    HostFacts {
+        cpu: ["old", "new"][chance.index(2)].to_owned(),
+        cpus: u32::try_from(size).unwrap_or(1),
+        memory_bytes: size << 30,
+        labels: BTreeMap::from([("rack".to_owned(), rack)]),
+        ..HostFacts::default()
+    }
+}
+
 /// A server's order to run an attempt.
 pub fn assignment(attempt: AttemptId, generation: u64) -> regatta_model::wire::Assignment {
     regatta_model::wire::Assignment {
@@ -70,6 +90,7 @@ pub struct Host {
     pub name: HostName,
     pub rack: usize,
     slots: u32,
+    facts: HostFacts,
     bad: Bad,
     /// How much faster than the world its clock runs, in millionths.
     clock_ppm: i64,
@@ -120,11 +141,13 @@ impl Host {
             1 => Bad::Slow,
             _ => Bad::Not,
         };
+        let facts = facts(index, setup, chance);
         let drift = i64::try_from(chance.within(0, 100_000)).unwrap_or(0) - 50_000;
         Self {
             name: format!("h{index}").parse().expect("a fine name"),
             rack: index % setup.racks,
             slots: setup.slots,
+            facts,
             bad,
             clock_ppm: drift,
             up: false,
@@ -237,7 +260,7 @@ impl World {
             host: host.name.clone(),
             incarnation: host.reconcile.incarnation(),
             sequence: host.sequence,
-            facts: HostFacts::default(),
+            facts: host.facts.clone(),
             slots: host.slots,
             free: host.reconcile.free(),
             holding: host.reconcile.holding(&told),
@@ -389,6 +412,7 @@ impl World {
             let is_awake = |other: usize| !hosts[other].hangs_at(now);
             self.checker.started(&attempt, generation, index, is_awake);
             self.checker.runs(index, running, slots);
+            self.check_resources(index);
             self.trace.say(now, || format!("h{index} starts {attempt}"));
             let passed = self.passes(&attempt, bad);
             let usual = self.chance.within(20, self.setup.attempt_ms);
@@ -401,6 +425,17 @@ impl World {
             };
             self.at(after, ev);
         }
+    }
+
+    /// What a host runs asks for no more than it has.
+    fn check_resources(&mut self, index: usize) {
+        let host = &self.hosts[index];
+        let asked = host.running.iter().filter_map(|attempt| {
+            let run = self.db.runs.get(&attempt.run)?;
+            Some(run.asked)
+        });
+        let asked = asked.fold(Resources::default(), |all, one| all.plus(&one));
+        self.checker.uses(index, &asked, &host.facts.resources());
     }
 
     /// Whether an attempt passes: of a thousand cells twenty fail, and thirty do now and then.

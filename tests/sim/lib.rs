@@ -16,7 +16,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
 use regatta_model::wire::{SyncRequest, SyncResponse};
-use regatta_model::{AttemptId, RunId};
+use regatta_model::{AttemptId, Owner, Resources, RunId};
 
 use chance::Chance;
 use check::{Checker, Violation};
@@ -213,6 +213,23 @@ pub struct World {
     takeovers: u64,
 }
 
+/// Whose a run is: mostly that of one of two owners.
+fn owner(chance: &mut Chance) -> Option<Owner> {
+    let name = ["alice", "bob"].get(chance.index(3))?;
+    name.parse().ok()
+}
+
+/// What the attempts of a run ask for: of half of the runs nothing.
+fn asked(setup: &Setup, chance: &mut Chance) -> Resources {
+    if !setup.asks || chance.permille(500) {
+        return Resources::default();
+    }
+    Resources {
+        cpu_millis: chance.within(0, hosts::SIZE_MOST) * 1000,
+        memory_bytes: chance.within(0, hosts::SIZE_MOST) << 30,
+    }
+}
+
 impl World {
     pub fn new(setup: Setup) -> Self {
         let mut chance = Chance::new(setup.seed);
@@ -232,6 +249,9 @@ impl World {
                     repeat: if chance.permille(200) { 2 } else { 1 },
                     priority: i32::from(chance.permille(100)),
                     parallel: chance.permille(100).then_some(3),
+                    owner: owner(&mut chance),
+                    weight: u32::try_from(chance.within(1, 3)).unwrap_or(1),
+                    asked: asked(&setup, &mut chance),
                     ..RunRow::default()
                 },
             })

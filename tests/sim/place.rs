@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::time::Instant;
 
 use clap::Parser;
-use regatta_model::{AttemptId, HostName, Incarnation, RunId};
+use regatta_model::{AttemptId, HostName, Incarnation, Resources, RunId};
 use regatta_scheduler::{
     Config, Effect, Event, HostState, Moment, Next, Restored, Scheduler, Work,
 };
@@ -20,6 +20,12 @@ struct Args {
     /// Cells; each number is a run of its own
     #[arg(long, num_args = 1.., default_values_t = [10_000, 100_000, 1_000_000, 10_000_000])]
     cells: Vec<u64>,
+    /// Runs that have the cells in equal parts, each of an owner of its own and with a weight
+    #[arg(long, default_value_t = 1)]
+    owners: u64,
+    /// Whether attempts ask for two of the host's four processors, so that two places stay free
+    #[arg(long)]
+    ask: bool,
 }
 
 struct Placed {
@@ -38,33 +44,42 @@ fn placed(effects: Vec<Effect>, held: &mut VecDeque<AttemptId>) -> u64 {
     count
 }
 
-fn place(hosts: usize, cells: u64) -> Placed {
+fn place(args: &Args, cells: u64) -> Placed {
     let mut scheduler = Scheduler::new(Config::default(), Restored::default());
     let now = Moment(1);
-    let names: Vec<HostName> = (0..hosts)
+    let names: Vec<HostName> = (0..args.hosts)
         .map(|n| format!("h{n}").parse().expect("a name"))
         .collect();
-    let run: RunId = "r".parse().expect("a name");
-    let work = Work {
-        cells,
-        repeat: 1,
-        fresh: true,
-        ..Work::default()
+    let asked = Resources {
+        cpu_millis: if args.ask { 2000 } else { 0 },
+        memory_bytes: 0,
+    };
+    let capacity = Resources {
+        cpu_millis: 4000,
+        memory_bytes: 0,
     };
     let mut held = VecDeque::new();
     let mut placements = 0;
     let began = Instant::now();
-    scheduler.apply(
-        now,
-        Event::Submitted {
-            run,
-            work: Box::new(work),
-        },
-    );
+    for owner in 0..args.owners {
+        let run: RunId = format!("r{owner}").parse().expect("a name");
+        let work = Work {
+            cells: cells / args.owners,
+            repeat: 1,
+            owner: format!("o{owner}").parse().ok(),
+            weight: 1 + u32::try_from(owner % 10).unwrap_or(0),
+            asked,
+            fresh: true,
+            ..Work::default()
+        };
+        let work = Box::new(work);
+        scheduler.apply(now, Event::Submitted { run, work });
+    }
     for host in names {
         let state = HostState {
             slots: 4,
             free: 4,
+            capacity,
             ..HostState::default()
         };
         let synced = Event::Synced {
@@ -93,16 +108,16 @@ fn place(hosts: usize, cells: u64) -> Placed {
 fn main() -> io::Result<()> {
     let args = Args::parse();
     let mut out = io::stdout().lock();
-    for cells in args.cells {
+    for &cells in &args.cells {
         let Placed {
             placements,
             seconds,
-        } = place(args.hosts, cells);
+        } = place(&args, cells);
         let rate = placements as f64 / seconds;
         writeln!(
             out,
-            "{} hosts, {cells} cells: {placements} placements in {seconds:.2} s, {rate:.0} a second",
-            args.hosts
+            "{} hosts, {cells} cells, {} owners: {placements} placements in {seconds:.2} s, {rate:.0} a second",
+            args.hosts, args.owners
         )?;
     }
     Ok(())

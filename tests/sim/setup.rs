@@ -27,6 +27,12 @@ pub enum Plant {
     PlacesUncounted,
     /// One run goes before others that have the same right.
     ShareIgnored,
+    /// The server does not know whose a run is.
+    OwnerIgnored,
+    /// The server takes every run for one of weight 1.
+    WeightIgnored,
+    /// The server does not know what attempts ask for.
+    AskedIgnored,
     /// Cells that have their verdict are not let go.
     SettledKept,
     /// A failing cell is run again without end.
@@ -34,7 +40,7 @@ pub enum Plant {
 }
 
 impl Plant {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::AckBeforeCommit,
         Self::NoFencing,
         Self::OutboxDropped,
@@ -46,6 +52,9 @@ impl Plant {
         Self::CancelForgotten,
         Self::PlacesUncounted,
         Self::ShareIgnored,
+        Self::OwnerIgnored,
+        Self::WeightIgnored,
+        Self::AskedIgnored,
         Self::SettledKept,
         Self::BudgetIgnored,
     ];
@@ -62,7 +71,10 @@ impl Plant {
             Self::WaitingForgotten => Invariant::EveryCellSettles,
             Self::CancelForgotten => Invariant::CancelledStartsNothing,
             Self::PlacesUncounted => Invariant::CapacityHolds,
-            Self::ShareIgnored => Invariant::SharesAreFair,
+            Self::ShareIgnored | Self::OwnerIgnored | Self::WeightIgnored => {
+                Invariant::SharesAreFair
+            }
+            Self::AskedIgnored => Invariant::ResourcesHold,
             Self::SettledKept => Invariant::MemoryWithinFormula,
             Self::BudgetIgnored => Invariant::RetriesWithinBudget,
         }
@@ -92,6 +104,8 @@ pub struct Setup {
     pub runs: usize,
     /// Cells of each run, at most.
     pub cells: u64,
+    /// Whether attempts ask for processors and memory.
+    pub asks: bool,
     /// How long faults happen, in milliseconds; then all is well.
     pub unkind_ms: u64,
     /// How long everything may take after that to come to its end.
@@ -121,8 +135,10 @@ impl Setup {
             servers: 1 + chance.index(2),
             runs: 1 + chance.index(4),
             cells: chance.within(4, 60),
+            asks: true,
             unkind_ms: 240_000,
-            calm_ms: 3_600_000,
+            // Attempts of 90 s each, two at once, and a host that takes ten times as long.
+            calm_ms: 4 * 3_600_000,
             fault_every_ms: chance.within(2_000, 20_000),
             attempt_ms: match chance.within(0, 2) {
                 0 => chance.within(20_000, 90_000),
@@ -145,6 +161,7 @@ impl Setup {
             servers: 2,
             runs: 3,
             cells: 1_000_000,
+            asks: false,
             unkind_ms: 120_000,
             fault_every_ms: 1_500,
             attempt_ms: 20_000,

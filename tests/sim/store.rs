@@ -4,7 +4,9 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use regatta_model::{AttemptId, Blame, CellNumber, HostName, Incarnation, Ordinal, Outcome, RunId};
+use regatta_model::{
+    AttemptId, Blame, CellNumber, HostName, Incarnation, Ordinal, Outcome, Owner, Resources, RunId,
+};
 
 /// A run as it is recorded.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -13,6 +15,10 @@ pub struct RunRow {
     pub repeat: u32,
     pub priority: i32,
     pub parallel: Option<u32>,
+    pub owner: Option<Owner>,
+    pub weight: u32,
+    /// What a host must have free for each attempt.
+    pub asked: Resources,
     pub cancelled: bool,
     pub over: bool,
 }

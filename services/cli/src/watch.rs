@@ -127,7 +127,10 @@ impl Hints {
         for wait in explanation.waits {
             let stuck = matches!(
                 wait,
-                Wait::NoHost | Wait::NoHostWithLabels { .. } | Wait::HostsNotAble { .. }
+                Wait::NoHost
+                    | Wait::NoHostWithLabels { .. }
+                    | Wait::NoHostHolds { .. }
+                    | Wait::HostsNotAble { .. }
             );
             if stuck && !self.0.contains(&wait) {
                 context.say(format_args!("run {run} waits: {wait}"));

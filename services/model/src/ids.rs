@@ -1,4 +1,4 @@
-//! Names and numbers of things: runs, cells, attempts, hosts. May not: make them up (randomness and
+//! Names and numbers of things: runs, owners, cells, attempts, hosts. May not: make them up (randomness and
 //! time are the caller's).
 
 use std::fmt;
@@ -85,6 +85,10 @@ name!(
 name!(
     /// A host's name in the fleet: letters, digits, `-`, `_`, `.`; 253 at most, as in DNS.
     HostName, "host name", 253, "expected up to 253 letters, digits, '-', '_' or '.', beginning with a letter or digit"
+);
+name!(
+    /// Whose runs share the fleet with other owners' runs: letters, digits, `-`, `_`, `.`; 64 at most.
+    Owner, "owner", 64, "expected up to 64 letters, digits, '-', '_' or '.', beginning with a letter or digit"
 );
 
 /// A cell's place within its run, from 0. It decodes to axis values; see `matrix::Cells`.

@@ -18,10 +18,12 @@ pub mod outcome;
 pub mod plan;
 pub mod problem;
 pub mod report;
+pub mod resources;
 pub mod run;
 pub mod wait;
 pub mod wire;
 
 pub use digest::Digest;
-pub use ids::{AttemptId, CellNumber, HostName, Incarnation, Ordinal, RunId};
+pub use ids::{AttemptId, CellNumber, HostName, Incarnation, Ordinal, Owner, RunId};
 pub use outcome::{Blame, Outcome};
+pub use resources::Resources;

@@ -5,6 +5,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::{HostName, Resources};
+
+/// Most runs that [`Wait::OthersFirst`] counts.
+pub const OTHERS_TOLD_MOST: u64 = 100;
+
 /// One reason why something of a run is not placed now. More than one may hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "reason")]
@@ -15,6 +20,15 @@ pub enum Wait {
     NoHostWithLabels {
         /// These.
         labels: BTreeMap<String, String>,
+    },
+    /// No host is big enough for an attempt, even where nothing else runs there.
+    NoHostHolds {
+        /// What the matrix asks for (`resources`).
+        asked: Resources,
+        /// The biggest host.
+        host: HostName,
+        /// What it has.
+        biggest: Resources,
     },
     /// Hosts that could run it may get nothing now.
     HostsNotAble {
@@ -42,7 +56,24 @@ pub enum Wait {
         /// How many.
         most: u32,
     },
-    /// Further attempts of these cells wait for a host that has not run them.
+    /// Hosts have free places, and too few processors or too little memory that nothing else asked for.
+    ResourcesTaken {
+        /// What each attempt asks for.
+        asked: Resources,
+        /// How many hosts have free places.
+        hosts: u64,
+        /// How many hosts become free for runs that go first.
+        kept: u64,
+        /// The host that becomes free for this run.
+        #[serde(default)]
+        reserved: Option<HostName>,
+    },
+    /// The next free places go to runs of higher priority, or that hold less for their weight.
+    OthersFirst {
+        /// How many runs; [`OTHERS_TOLD_MOST`] stands for that many or more.
+        runs: u64,
+    },
+    /// Further attempts of these cells wait for a host that has not run them, or that differs more from those that have.
     AnotherHost {
         /// How many attempts.
         attempts: u64,
@@ -78,6 +109,15 @@ impl fmt::Display for Wait {
                     ": start an agent with --label, or change `labels` in the matrix"
                 )
             }
+            Self::NoHostHolds {
+                asked,
+                host,
+                biggest,
+            } => write!(
+                f,
+                "no host holds an attempt of {asked}: the biggest is {host} with {biggest}; start an agent on a bigger \
+                 one, or change `resources` in the matrix"
+            ),
             Self::HostsNotAble {
                 suspect,
                 lost,
@@ -96,9 +136,38 @@ impl fmt::Display for Wait {
                 "all places are taken: {own} by this run, {others} by others"
             ),
             Self::Parallel { most } => write!(f, "the matrix allows {most} at once (`parallel`)"),
+            Self::ResourcesTaken {
+                asked,
+                hosts,
+                kept,
+                reserved,
+            } => {
+                write!(
+                    f,
+                    "{hosts} hosts have free places, but not the {asked} that an attempt asks for"
+                )?;
+                if *kept > 0 {
+                    write!(f, "; {kept} become free for runs that go first")?;
+                }
+                match reserved {
+                    Some(host) => write!(f, "; {host} becomes free for it"),
+                    None => Ok(()),
+                }
+            }
+            Self::OthersFirst { runs } => {
+                let more = if *runs < OTHERS_TOLD_MOST {
+                    ""
+                } else {
+                    " or more"
+                };
+                write!(
+                    f,
+                    "{runs}{more} runs go first: of higher priority, or with fewer attempts for their weight"
+                )
+            }
             Self::AnotherHost { attempts } => write!(
                 f,
-                "{attempts} more attempts wait for a host that has not run their cells"
+                "{attempts} more attempts wait for a host that has not run their cells, on another rack, with other processors"
             ),
             Self::Stopped { why } => write!(f, "nothing more is placed: {why}"),
         }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::case::Results;
 use crate::plan::AttemptPlan;
-use crate::{AttemptId, Blame, Digest, HostName, Incarnation, Outcome};
+use crate::{AttemptId, Blame, Digest, HostName, Incarnation, Outcome, Resources};
 
 /// The protocol's version. A server refuses an agent with another one, with a sentence.
 pub const PROTOCOL: u32 = 1;
@@ -68,6 +68,16 @@ pub struct HostFacts {
     pub labels: BTreeMap<String, String>,
     /// Bytes free where its data lives.
     pub disk_free_bytes: u64,
+}
+
+impl HostFacts {
+    /// The processors and the memory that attempts can have.
+    pub fn resources(&self) -> Resources {
+        Resources {
+            cpu_millis: u64::from(self.cpus) * 1000,
+            memory_bytes: self.memory_bytes,
+        }
+    }
 }
 
 /// An attempt that an agent holds.

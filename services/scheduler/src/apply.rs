@@ -18,7 +18,9 @@ impl Scheduler {
         if self.run_ids.contains_key(&id) {
             return;
         }
-        let mut run = Run::new(id.clone(), work, now);
+        let index = self.next_run;
+        let standing = self.queue.join(index, work);
+        let mut run = Run::new(id.clone(), work, standing, now);
         for Again {
             cell,
             attempts,
@@ -29,7 +31,6 @@ impl Scheduler {
                 run.want(*cell, *attempts, &self.known(avoid), now);
             }
         }
-        let index = self.next_run;
         self.next_run += 1;
         self.run_ids.insert(id, index);
         self.runs.insert(index, run);
@@ -61,7 +62,6 @@ impl Scheduler {
             .runs
             .get(&index)
             .and_then(|run| run.held.get(&(*cell, *ordinal)).copied());
-        self.unready(index);
         if let Some(host) = holder {
             self.drop_hold(host, key);
             self.refresh_host(host);
@@ -106,12 +106,11 @@ impl Scheduler {
         let Some(&index) = self.run_ids.get(id) else {
             return;
         };
-        self.unready(index);
         self.stop(index, "the run was cancelled", true, effects);
         self.refresh_run(index, effects);
     }
 
-    /// Stops a run that is out of the ready set, and revokes all that is held of it.
+    /// Stops a run, and revokes all that is held of it.
     fn stop(
         &mut self,
         index: RunIndex,

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use regatta_model::wire::Held;
-use regatta_model::{AttemptId, CellNumber, HostName, Incarnation, Ordinal, RunId};
+use regatta_model::{
+    AttemptId, CellNumber, HostName, Incarnation, Ordinal, Owner, Resources, RunId,
+};
 use serde::{Deserialize, Serialize};
 
 /// A moment of the caller's monotonic clock, in milliseconds.
@@ -65,6 +67,12 @@ pub struct Work {
     pub fail_fast: bool,
     /// Higher goes first.
     pub priority: i32,
+    /// Whose it is; owners of the same priority share the places.
+    pub owner: Option<Owner>,
+    /// How much of the places it gets beside other runs; 0 counts as 1.
+    pub weight: u32,
+    /// What a host must have free for each attempt.
+    pub asked: Resources,
     /// Labels that a host must carry.
     pub labels: BTreeMap<String, String>,
     /// Accepted in this life of the server, so that no host can hold an attempt of it yet. False (a run that
@@ -93,8 +101,12 @@ pub struct HostState {
     /// [`Event::Recorded`]. Say `Synced` first, then ask [`crate::Scheduler::holder`] whether each counts: after a
     /// restart, the sync is what makes its host the holder again.
     pub ended: Vec<Held>,
-    /// Labels that it carries.
+    /// Labels that it carries; `rack` tells what fails together.
     pub labels: BTreeMap<String, String>,
+    /// The model of its processors; empty where it is not known.
+    pub cpu: String,
+    /// What all attempts together can have there.
+    pub capacity: Resources,
 }
 
 /// What is wanted after an attempt was judged. A cell that is not settled must have an attempt under way or in `again`.
@@ -115,7 +127,8 @@ pub struct Again {
     pub cell: CellNumber,
     /// How many more it should get, those under way or waiting included: saying it twice adds nothing.
     pub attempts: u32,
-    /// Hosts that are to be avoided where another one can run it.
+    /// Hosts that are to be avoided where another one can run it, and so are, less urgently, their racks and their models
+    /// of processors.
     pub avoid: Vec<HostName>,
 }
 

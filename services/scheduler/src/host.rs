@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use regatta_model::{CellNumber, HostName, Incarnation, Ordinal};
+use regatta_model::{CellNumber, HostName, Incarnation, Ordinal, Resources};
 
 use crate::event::{Health, Moment, Policy};
-use crate::run::RunIndex;
+use crate::run::{Run, RunIndex};
 
 /// A host's place in the scheduler's list.
 pub(crate) type HostIndex = usize;
@@ -35,6 +35,8 @@ pub(crate) struct Hold {
     pub(crate) revoked: Option<&'static str>,
     /// It has one of the host's places; the others wait there for one.
     pub(crate) placed: bool,
+    /// What its run asks for.
+    pub(crate) asked: Resources,
 }
 
 /// A host.
@@ -48,6 +50,12 @@ pub(crate) struct Host {
     /// How many attempts it can be given now.
     pub(crate) room: u32,
     pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) cpu: String,
+    /// What its attempts can have together.
+    pub(crate) capacity: Resources,
+    /// What those ask for that it holds and that did not end. Those that wait there for a place count too: the host
+    /// starts them without asking.
+    pub(crate) used: Resources,
     pub(crate) held: BTreeMap<Key, Hold>,
     /// How many of them have a place.
     pub(crate) placed: u32,
@@ -67,6 +75,9 @@ impl Host {
             slots: 0,
             room: 0,
             labels: BTreeMap::new(),
+            cpu: String::new(),
+            capacity: Resources::default(),
+            used: Resources::default(),
             held: BTreeMap::new(),
             placed: 0,
             last_sync: Moment(0),
@@ -86,6 +97,16 @@ impl Host {
             .all(|(name, value)| self.labels.get(name) == Some(value))
     }
 
+    /// Whether it could ever run an attempt of this run: it carries the labels, and is big enough.
+    pub(crate) fn could_run(&self, run: &Run) -> bool {
+        self.carries(&run.labels) && self.capacity.holds(&run.asked)
+    }
+
+    /// Processors and memory that nothing asks for that it holds.
+    pub(crate) fn spare(&self) -> Resources {
+        self.capacity.less(&self.used)
+    }
+
     /// Sets its room from what it said of itself: it has `free` places, some of which are spoken for by attempts that
     /// it does not list yet.
     pub(crate) fn set_room(&mut self, free: u32) {
@@ -95,6 +116,8 @@ impl Host {
         self.room = free
             .saturating_sub(unseen)
             .min(self.most().saturating_sub(taking));
+        let taking = self.held.values().filter(|hold| !hold.ended);
+        self.used = taking.fold(Resources::default(), |used, hold| used.plus(&hold.asked));
     }
 
     /// How many attempts it may hold, whatever it says.
@@ -106,6 +129,7 @@ impl Host {
     pub(crate) fn hold(&mut self, key: Key, mut hold: Hold) -> bool {
         hold.placed = self.placed < self.slots;
         self.placed += u32::from(hold.placed);
+        self.used = self.used.plus(&hold.asked);
         self.held.insert(key, hold);
         hold.placed
     }
@@ -117,6 +141,7 @@ impl Host {
         };
         if !hold.ended {
             self.room = self.room.saturating_add(1).min(self.most());
+            self.used = self.used.less(&hold.asked);
         }
         self.placed -= u32::from(hold.placed);
         hold.placed

@@ -8,6 +8,8 @@
 //! the same events give the same effects.
 //! Architecture Invariant: a cell is never held by two hosts unless the first was declared lost, lease and drift
 //! after its last sync, or the matrix asks for several attempts at once; an attempt never is.
+//! Architecture Invariant: a host is given nothing that asks for more processors or memory than it has beside what it
+//! holds.
 //! Architecture Invariant: nothing here panics on an event that makes no sense; it has no effect.
 //! Architecture Invariant: a cell that was not begun costs nothing, a settled one a bit at most.
 
@@ -16,8 +18,11 @@ pub mod event;
 mod explain;
 mod host;
 mod place;
+mod queue;
+mod reserve;
 mod run;
 mod settled;
+mod spread;
 mod sync;
 mod view;
 
@@ -32,8 +37,9 @@ pub use event::{Again, Effect, Event, Health, HostState, Moment, Next, Policy, W
 pub use view::{Footprint, HostView, RunView};
 
 use host::{Host, HostIndex};
-use place::Score;
+use queue::Queue;
 use run::{Run, RunIndex};
+use spread::Variety;
 
 /// Most hosts that a scheduler knows; the syncs of further ones have no effect.
 pub const HOSTS_MOST: usize = 100_000;
@@ -48,13 +54,16 @@ pub struct Config {
     /// Silence after which a host is suspect and gets nothing new. More than the interval of syncs and than the longest
     /// wait of a long poll, less than the lease.
     pub suspect_after_ms: u64,
-    /// How long a rerun waits at most for a host that has not run its cell.
+    /// How long a rerun waits at most for a host that has not run its cell; for one on another rack two thirds of that,
+    /// for one with other processors a third.
     pub avoid_ms: u64,
+    /// How long a run that asks for processors or memory lets others pass before a host is reserved for it.
+    pub reserve_after_ms: u64,
 }
 
 impl Config {
-    /// The usual times for a lease: drift is 5% of it and a second, a host is suspect after two fifths of it, and a
-    /// rerun waits as long as that for another host.
+    /// The usual times for a lease: drift is 5% of it and a second, a host is suspect after two fifths of it, a rerun
+    /// waits as long as that for another host, and a run waits for the length of the lease before it gets one reserved.
     pub const fn with_lease(lease_ms: u64) -> Self {
         let suspect_after_ms = lease_ms / 5 * 2;
         let drift_ms = lease_ms / 20 + 1000;
@@ -63,6 +72,7 @@ impl Config {
             drift_ms,
             suspect_after_ms,
             avoid_ms: suspect_after_ms,
+            reserve_after_ms: lease_ms,
         }
     }
 
@@ -100,13 +110,15 @@ pub struct Scheduler {
     able: BTreeSet<HostIndex>,
     /// Those of them that have room.
     idle: BTreeSet<HostIndex>,
+    /// What racks and processors the able ones have.
+    variety: Variety,
     /// When which host becomes suspect or lost.
     deadlines: BTreeSet<(Moment, HostIndex)>,
     runs: BTreeMap<RunIndex, Run>,
     run_ids: BTreeMap<RunId, RunIndex>,
     next_run: RunIndex,
     /// Runs that have something to place, the most urgent first.
-    ready: BTreeSet<Score>,
+    queue: Queue,
     generation: u64,
     /// Restored hosts that have not synced.
     unheard: BTreeSet<HostIndex>,
@@ -125,11 +137,12 @@ impl Scheduler {
             host_names: BTreeMap::new(),
             able: BTreeSet::new(),
             idle: BTreeSet::new(),
+            variety: Variety::default(),
             deadlines: BTreeSet::new(),
             runs: BTreeMap::new(),
             run_ids: BTreeMap::new(),
             next_run: 0,
-            ready: BTreeSet::new(),
+            queue: Queue::default(),
             generation: restored.generation,
             unheard: BTreeSet::new(),
             adopt_until: None,

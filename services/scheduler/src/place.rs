@@ -1,28 +1,22 @@
 //! Which attempt goes to which host. May not: look at more than the host's own state, the runs that have work, and a
 //! bounded part of their wants.
 
-use std::cmp::Reverse;
-
 use regatta_model::AttemptId;
 
 use crate::Scheduler;
 use crate::event::{Effect, Moment};
 use crate::host::{Hold, HostIndex, Key};
-use crate::run::{Pick, Run, RunIndex, Want};
+use crate::run::{Pick, Run, RunIndex};
 
 /// Most wants of a run that are looked at for one place.
 const WANTS_SEEN_MOST: usize = 256;
 
-/// Most hosts that are looked at for whether another one could run a want.
-const OTHERS_SEEN_MOST: usize = 1000;
-
-/// How urgent a run is; the least goes first. (Images and layers that a host has already will stand before `run`.)
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct Score {
-    priority: Reverse<i32>,
-    /// Attempts held: who has least gets the next place. All runs weigh the same so far.
-    share: u64,
-    run: RunIndex,
+/// What a host could get.
+struct Choice {
+    /// What it gets next.
+    chosen: Option<(RunIndex, Pick)>,
+    /// Runs whose turn it was before, and that do not fit beside what it holds.
+    passed: Vec<RunIndex>,
 }
 
 impl Scheduler {
@@ -36,9 +30,13 @@ impl Scheduler {
     ) -> u32 {
         let mut placed = 0;
         while placed < most && self.idle.contains(&host) {
-            let Some((run, pick)) = self.choose(now, host) else {
+            let Choice { chosen, passed } = self.choose(now, host);
+            let Some((run, pick)) = chosen else {
                 break;
             };
+            if self.pass_over(now, host, &passed, run) {
+                continue;
+            }
             if !self.assign(now, host, run, pick, effects) {
                 break;
             }
@@ -50,21 +48,45 @@ impl Scheduler {
     /// Gives all idle hosts what there is, one attempt each in turn, so that few cells spread over many hosts.
     pub(crate) fn place_everywhere(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         let mut hosts: Vec<HostIndex> = self.idle.iter().copied().collect();
-        while !hosts.is_empty() && !self.ready.is_empty() {
-            hosts.retain(|host| !self.ready.is_empty() && self.place(now, *host, 1, effects) > 0);
+        while !hosts.is_empty() && !self.queue.is_empty() {
+            hosts.retain(|host| !self.queue.is_empty() && self.place(now, *host, 1, effects) > 0);
         }
     }
 
     /// What this host gets next.
-    fn choose(&self, now: Moment, host: HostIndex) -> Option<(RunIndex, Pick)> {
-        self.ready.iter().find_map(|score| {
-            let run = self.runs.get(&score.run)?;
+    fn choose(&self, now: Moment, index: HostIndex) -> Choice {
+        let mut choice = Choice {
+            chosen: None,
+            passed: Vec::new(),
+        };
+        let Some(host) = self.hosts.get(index) else {
+            return choice;
+        };
+        let spare = host.spare();
+        // Most hosts that have places and no memory left end here, however many runs there are.
+        if !spare.holds(&self.queue.least()) {
+            return choice;
+        }
+        let mut reserved = false;
+        for run_index in self.queue.runs() {
+            let Some(run) = self.runs.get(&run_index) else {
+                continue;
+            };
             let placeable = run.fresh || self.open;
-            let fits = placeable && self.hosts.get(host)?.carries(&run.labels);
-            fits.then(|| self.pick(now, host, run))
-                .flatten()
-                .map(|pick| (score.run, pick))
-        })
+            if !placeable || !host.could_run(run) || (reserved && !run.asked.is_none()) {
+                continue;
+            }
+            let Some(pick) = self.pick(now, index, run) else {
+                continue;
+            };
+            if spare.holds(&run.asked) {
+                choice.chosen = Some((run_index, pick));
+                break;
+            }
+            reserved |= self.reserved_for(run) == Some(index);
+            choice.passed.push(run_index);
+        }
+        choice
     }
 
     /// Further attempts of begun cells go before fresh ones: they settle cells.
@@ -74,20 +96,6 @@ impl Scheduler {
             .find(|(_, want)| self.may_run(now, host, run, want))
             .map(|(number, _)| Pick::Want(*number))
             .or_else(|| run.next_fresh().map(Pick::Fresh))
-    }
-
-    /// A want goes to a host that it avoids only where no other can run it, or after some waiting.
-    fn may_run(&self, now: Moment, host: HostIndex, run: &Run, want: &Want) -> bool {
-        let elsewhere = |other: &HostIndex| {
-            !want.avoid.contains(other)
-                && self
-                    .hosts
-                    .get(*other)
-                    .is_some_and(|host| host.carries(&run.labels))
-        };
-        !want.avoid.contains(&host)
-            || now >= want.since.plus(self.config.avoid_ms)
-            || !self.able.iter().take(OTHERS_SEEN_MOST).any(elsewhere)
     }
 
     fn assign(
@@ -102,7 +110,6 @@ impl Scheduler {
         else {
             return false;
         };
-        let before = score(run_index, run);
         let Some((cell, ordinal)) = run.begin(pick, index, now) else {
             return false;
         };
@@ -121,8 +128,10 @@ impl Scheduler {
             ended: false,
             revoked: None,
             placed: false,
+            asked: run.asked,
         };
         run.placed += u64::from(host.hold(key, hold));
+        run.reserve.placed(now, index);
         host.room = host.room.saturating_sub(1);
         let attempt = AttemptId {
             run: run.id.clone(),
@@ -137,10 +146,8 @@ impl Scheduler {
         if host.room == 0 {
             self.idle.remove(&index);
         }
-        self.ready.remove(&before);
-        if run.has_work() {
-            self.ready.insert(score(run_index, run));
-        }
+        run.last = generation;
+        run.standing = self.queue.update(run_index, run.standing, run.demand());
         true
     }
 
@@ -150,9 +157,11 @@ impl Scheduler {
             return;
         };
         if host.is_able() {
-            self.able.insert(index);
-        } else {
-            self.able.remove(&index);
+            if self.able.insert(index) {
+                self.variety.add(host);
+            }
+        } else if self.able.remove(&index) {
+            self.variety.remove(host);
         }
         if host.is_able() && host.room > 0 {
             self.idle.insert(index);
@@ -161,36 +170,22 @@ impl Scheduler {
         }
     }
 
-    /// Takes a run out of the set of those with work, before it is changed.
-    pub(crate) fn unready(&mut self, index: RunIndex) {
-        if let Some(run) = self.runs.get(&index) {
-            self.ready.remove(&score(index, run));
-        }
-    }
-
-    /// Puts a changed run back among those with work, or ends it.
+    /// Brings the queue up to what a changed run is now, or ends the run.
     pub(crate) fn refresh_run(&mut self, index: RunIndex, effects: &mut Vec<Effect>) {
-        let Some(run) = self.runs.get(&index) else {
+        let Some(run) = self.runs.get_mut(&index) else {
             return;
         };
-        if run.is_over() {
-            let cancelled = run.stopped.is_some_and(|(_, cancelled)| cancelled);
-            effects.push(Effect::Finish {
-                run: run.id.clone(),
-                cancelled,
-            });
-            self.run_ids.remove(&run.id);
-            self.runs.remove(&index);
-        } else if run.has_work() {
-            self.ready.insert(score(index, run));
+        if !run.is_over() {
+            run.standing = self.queue.update(index, run.standing, run.demand());
+            return;
         }
-    }
-}
-
-fn score(index: RunIndex, run: &Run) -> Score {
-    Score {
-        priority: Reverse(run.priority),
-        share: run.held_count(),
-        run: index,
+        let cancelled = run.stopped.is_some_and(|(_, cancelled)| cancelled);
+        effects.push(Effect::Finish {
+            run: run.id.clone(),
+            cancelled,
+        });
+        self.queue.leave(index, run.standing);
+        self.run_ids.remove(&run.id);
+        self.runs.remove(&index);
     }
 }

@@ -5,10 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use regatta_model::{CellNumber, Ordinal, RunId};
+use regatta_model::{CellNumber, Ordinal, Resources, RunId};
 
 use crate::event::{Moment, Work};
 use crate::host::HostIndex;
+use crate::queue::{Demand, Standing};
+use crate::reserve::Reserve;
 use crate::settled::Settled;
 
 /// A run's place in the order of submission.
@@ -28,8 +30,15 @@ pub(crate) struct Run {
     pub(crate) repeat: u32,
     pub(crate) parallel: Option<u32>,
     pub(crate) fail_fast: bool,
-    pub(crate) priority: i32,
     pub(crate) labels: BTreeMap<String, String>,
+    /// What a host must have free for each attempt.
+    pub(crate) asked: Resources,
+    /// The generation of its last assignment.
+    pub(crate) last: u64,
+    /// Its place in the queue.
+    pub(crate) standing: Standing,
+    /// The host that becomes free for it, and since when others pass it.
+    pub(crate) reserve: Reserve,
     pub(crate) fresh: bool,
     /// Why nothing more is placed, and whether that is a cancellation.
     pub(crate) stopped: Option<(&'static str, bool)>,
@@ -83,15 +92,18 @@ pub(crate) enum Pick {
 
 impl Run {
     /// A run as it was submitted or restored; what `work.again` wants is for the caller to add.
-    pub(crate) fn new(id: RunId, work: &Work, now: Moment) -> Self {
+    pub(crate) fn new(id: RunId, work: &Work, standing: Standing, now: Moment) -> Self {
         let mut run = Self {
             id,
             cells: work.cells,
             repeat: work.repeat.clamp(1, WAITING_MOST),
             parallel: work.parallel,
             fail_fast: work.fail_fast,
-            priority: work.priority,
             labels: work.labels.clone(),
+            asked: work.asked,
+            last: 0,
+            standing,
+            reserve: Reserve::default(),
             fresh: work.fresh,
             stopped: None,
             had_verdict: Settled::default(),
@@ -289,6 +301,15 @@ impl Run {
             .parallel
             .is_none_or(|most| self.held_count() < u64::from(most));
         below && self.stopped.is_none() && (!self.wants.is_empty() || self.cursor < self.cells)
+    }
+
+    /// What the queue orders it by.
+    pub(crate) fn demand(&self) -> Demand {
+        Demand {
+            held: self.held_count(),
+            last: self.last,
+            waits: self.has_work(),
+        }
     }
 
     /// Attempts that hosts hold.

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use regatta_model::wire::Held;
-use regatta_model::{AttemptId, HostName, Incarnation};
+use regatta_model::{AttemptId, HostName, Incarnation, Resources};
 
 use crate::event::{Effect, Health, HostState, Moment, Policy};
 use crate::host::{Hold, Host, HostIndex, Key};
@@ -66,7 +66,14 @@ impl Scheduler {
         host.health = Health::Ready;
         host.last_sync = now;
         host.slots = state.slots;
-        host.labels.clone_from(&state.labels);
+        host.capacity = state.capacity;
+        if host.labels != state.labels || host.cpu != state.cpu {
+            if self.able.remove(&index) {
+                self.variety.remove(host);
+            }
+            host.labels.clone_from(&state.labels);
+            host.cpu.clone_from(&state.cpu);
+        }
         for hold in host.held.values_mut() {
             (hold.seen, hold.ended) = (false, false);
         }
@@ -152,7 +159,6 @@ impl Scheduler {
             }
             return;
         }
-        self.unready(run_index);
         touched.insert(run_index);
         let (Some(host), Some(run)) = (self.hosts.get_mut(index), self.runs.get_mut(&run_index))
         else {
@@ -172,6 +178,7 @@ impl Scheduler {
                 ended,
                 revoked: None,
                 placed: false,
+                asked: run.asked,
             };
             run.placed += u64::from(host.hold(key, hold));
         } else if !ended {
@@ -231,9 +238,8 @@ impl Scheduler {
         }
     }
 
-    /// The host holds this attempt no longer. The run is out of the ready set after this.
+    /// The host holds this attempt no longer. The run is to be refreshed after this.
     pub(crate) fn drop_hold(&mut self, index: HostIndex, key: Key) {
-        self.unready(key.run);
         let had_place = self
             .hosts
             .get_mut(index)
@@ -292,8 +298,8 @@ impl Scheduler {
         self.unheard.remove(&index);
         let mut touched = BTreeSet::new();
         host.placed = 0;
+        host.used = Resources::default();
         for (key, hold) in std::mem::take(&mut host.held) {
-            self.unready(key.run);
             touched.insert(key.run);
             if let Some(run) = self.runs.get_mut(&key.run) {
                 run.held.remove(&(key.cell, key.ordinal));

@@ -2,6 +2,9 @@
 
 mod explained;
 mod invariants;
+mod resources;
+mod shares;
+mod spread;
 mod stories;
 
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! What others may see of the scheduler's state: for pages, metrics, and whether an outcome counts. May not: change it.
 
-use regatta_model::{AttemptId, HostName, Incarnation, RunId};
+use regatta_model::{AttemptId, HostName, Incarnation, Resources, RunId};
 
 use crate::Scheduler;
 use crate::event::{Health, Moment, Policy};
@@ -26,6 +26,10 @@ pub struct HostView {
     pub held: u32,
     /// Those of them that have a place; the others wait there for one.
     pub running: u32,
+    /// Processors and memory that its attempts can have together.
+    pub capacity: Resources,
+    /// What the attempts that it holds ask for.
+    pub used: Resources,
     /// When it last spoke.
     pub last_sync: Moment,
 }
@@ -59,6 +63,8 @@ pub struct Footprint {
     pub hosts: u64,
     /// Runs that are not over.
     pub runs: u64,
+    /// Owners of such runs.
+    pub owners: u64,
     /// Cells that were begun and have no verdict, of runs that go on.
     pub open: u64,
     /// Attempts that hosts hold.
@@ -72,10 +78,12 @@ pub struct Footprint {
 }
 
 impl Footprint {
-    /// Whether it is what it should be: an open cell has an attempt under way or one that waits, and settled cells
-    /// are bits.
+    /// Whether it is what it should be: an open cell has an attempt under way or one that waits, settled cells are
+    /// bits, and who has no run is forgotten.
     pub fn is_within_formula(&self) -> bool {
-        self.open <= self.held + self.waiting && self.blocks <= self.blocks_most
+        self.open <= self.held + self.waiting
+            && self.blocks <= self.blocks_most
+            && self.owners <= self.runs
     }
 }
 
@@ -89,6 +97,8 @@ fn view(host: &Host) -> HostView {
         free: host.room,
         held: u32::try_from(host.held.len()).unwrap_or(u32::MAX),
         running: host.placed,
+        capacity: host.capacity,
+        used: host.used,
         last_sync: host.last_sync,
     }
 }
@@ -138,6 +148,7 @@ impl Scheduler {
         let mut footprint = Footprint {
             hosts: count(self.hosts.len()),
             runs: count(self.runs.len()),
+            owners: count(self.queue.owners()),
             ..Footprint::default()
         };
         for run in self.runs.values() {

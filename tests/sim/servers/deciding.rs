@@ -1,6 +1,7 @@
 //! What a leader decides in a turn: what the actor does with a sync, an effect, an ended attempt, and with what is recorded
 //! when it begins. May not: say anything to anybody; that is for after the commit.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use regatta_model::report::Verdict;
@@ -34,7 +35,7 @@ impl World {
         };
         let mut work = Work {
             fresh: false,
-            ..work(&row)
+            ..self.work(&row)
         };
         let none = Ends::new();
         let ends: Vec<_> = self.db.ends.get(&id).unwrap_or(&none).iter().collect();
@@ -66,6 +67,27 @@ impl World {
         }
     }
 
+    /// What the scheduler is told of a run.
+    fn work(&self, row: &RunRow) -> Work {
+        let known = |plant| self.setup.plant != Some(plant);
+        let asked = known(Plant::AskedIgnored).then_some(row.asked);
+        Work {
+            cells: row.cells,
+            repeat: row.repeat,
+            parallel: row.parallel,
+            priority: row.priority,
+            owner: row.owner.clone().filter(|_| known(Plant::OwnerIgnored)),
+            weight: if known(Plant::WeightIgnored) {
+                row.weight
+            } else {
+                1
+            },
+            asked: asked.unwrap_or_default(),
+            fresh: true,
+            ..Work::default()
+        }
+    }
+
     pub(super) fn wished(&mut self, leading: &mut Leading, wish: Wish) {
         let (Wish::Submit(index) | Wish::Cancel(index)) = wish;
         let id = self.planned[index].id.clone();
@@ -74,7 +96,7 @@ impl World {
             if new {
                 let row = self.planned[index].row.clone();
                 leading.turn.batch.runs.push((id.clone(), row.clone()));
-                let mut work = work(&row);
+                let mut work = self.work(&row);
                 if self.setup.plant == Some(Plant::ShareIgnored) && index == 0 {
                     work.priority += 1;
                 }
@@ -172,7 +194,9 @@ impl World {
             free: if uncounted { 100 } else { body.free },
             holding: body.holding,
             ended: told.collect(),
-            ..HostState::default()
+            capacity: body.facts.resources(),
+            labels: body.facts.labels,
+            cpu: body.facts.cpu,
         };
         let synced = Event::Synced {
             host: host.clone(),
@@ -343,8 +367,8 @@ impl World {
         leading.todo.extend(effects.into_iter().map(Todo::Effect));
     }
 
-    /// Each new assignment went to the waiting run that held least, among those of the highest priority. Looked at from
-    /// the end: what was placed last is taken back first.
+    /// Each new assignment went to the waiting owner that held least for the weight of his runs, and to the run of his that
+    /// did, among those of the highest priority. Looked at from the end: what was placed last is taken back first.
     fn check_shares(&mut self, leading: &mut Leading, effects: &[Effect]) {
         let seen = leading.generation;
         let mut new: Vec<&AttemptId> = Vec::new();
@@ -363,29 +387,31 @@ impl World {
         if new.is_empty() {
             return;
         }
-        let mut views: BTreeMap<&RunId, (i32, u64, bool)> = BTreeMap::new();
+        let mut claims: BTreeMap<&RunId, Claim> = BTreeMap::new();
         for (id, book) in &leading.runs {
             if let Some(view) = leading.scheduler.run(id) {
-                let waits = view.fresh > 0
-                    && !view.cancelled
-                    && !view.adopting
-                    && book.row.parallel.is_none();
-                views.insert(id, (book.row.priority, view.held, waits));
+                // What asks for something may not fit, and others go before it then.
+                let unbound = book.row.parallel.is_none() && book.row.asked.is_none();
+                let claim = Claim {
+                    row: &book.row,
+                    held: view.held,
+                    waits: view.fresh > 0 && !view.cancelled && !view.adopting && unbound,
+                };
+                claims.insert(id, claim);
             }
         }
         for attempt in new.into_iter().rev() {
-            let Some((priority, held, _)) = views.get_mut(&attempt.run) else {
+            if let Some(claim) = claims.get_mut(&attempt.run) {
+                claim.held -= 1;
+            }
+            let Some(mine) = claims.get(&attempt.run) else {
                 continue;
             };
-            *held -= 1;
-            let (priority, held) = (*priority, *held);
-            let before = views.iter().find(|(_, (other, less, waits))| {
-                *waits && (*other > priority || (*other == priority && *less < held))
-            });
-            if let Some((id, view)) = before {
-                let detail = format!(
-                    "{attempt} was placed for a run that holds {held}, before {id}: {view:?}"
-                );
+            let before = claims
+                .iter()
+                .find(|(_, other)| other.waits && other.goes_before(mine, &claims));
+            if let Some((id, other)) = before {
+                let detail = format!("{attempt} was placed for {mine:?}, before {id}: {other:?}");
                 return self.checker.broke(Invariant::SharesAreFair, detail);
             }
         }
@@ -398,6 +424,35 @@ impl World {
             self.checker
                 .broke(Invariant::MemoryWithinFormula, format!("{footprint:?}"));
         }
+    }
+}
+
+/// What a run has, and whether it could have more.
+#[derive(Debug)]
+struct Claim<'a> {
+    row: &'a RunRow,
+    held: u64,
+    waits: bool,
+}
+
+impl Claim<'_> {
+    /// Sixths of attempts for its weight, which is 1, 2 or 3.
+    fn load(&self) -> u64 {
+        self.held * 6 / u64::from(self.row.weight)
+    }
+
+    /// What all runs of its owner have.
+    fn owner_load(&self, claims: &BTreeMap<&RunId, Claim<'_>>) -> u64 {
+        let his = claims.values();
+        let his = his.filter(|other| other.row.owner == self.row.owner);
+        his.map(Claim::load).sum()
+    }
+
+    /// Whether it has the better right to a place. Two owners that have the same take turns, whatever their runs have.
+    fn goes_before(&self, other: &Self, claims: &BTreeMap<&RunId, Claim<'_>>) -> bool {
+        let key = |claim: &Self| (Reverse(claim.row.priority), claim.owner_load(claims));
+        let same = self.row.owner == other.row.owner;
+        key(self) < key(other) || same && key(self) == key(other) && self.load() < other.load()
     }
 }
 
@@ -414,17 +469,6 @@ fn counts(
         .is_some_and(|(holder, incarnation, given)| {
             holder == *host && life >= incarnation && generation == given
         })
-}
-
-fn work(row: &RunRow) -> Work {
-    Work {
-        cells: row.cells,
-        repeat: row.repeat,
-        parallel: row.parallel,
-        priority: row.priority,
-        fresh: true,
-        ..Work::default()
-    }
 }
 
 fn policy(row: &RunRow) -> judge::Policy {

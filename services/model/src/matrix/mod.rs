@@ -41,6 +41,7 @@ pub use units::{parse_bytes, parse_cpu_millis, parse_duration_ms};
 use crate::container::Limits;
 use crate::plan::{AttemptPlan, Keep};
 use crate::run::Pins;
+use crate::{Owner, Resources};
 
 use finding::{Finding, Spot};
 use template::Template;
@@ -71,6 +72,7 @@ struct Inner {
     written: Written,
     checked: check::Checked,
     labels: BTreeMap<String, String>,
+    owner: Option<Owner>,
 }
 
 impl PartialEq for Matrix {
@@ -118,11 +120,16 @@ impl Matrix {
         let labels = labels
             .map(|(name, value)| (name.value.clone(), value.value.0.clone()))
             .collect();
+        let owner = written
+            .owner
+            .as_ref()
+            .and_then(|owner| owner.value.0.parse().ok());
         Ok(Self(Arc::new(Inner {
             file: file.to_owned(),
             written,
             checked,
             labels,
+            owner,
         })))
     }
 
@@ -207,6 +214,30 @@ impl Matrix {
         priority
             .and_then(|priority| i32::try_from(priority.value.0).ok())
             .unwrap_or(0)
+    }
+
+    /// Whose run it is, where that is said.
+    pub fn owner(&self) -> Option<&Owner> {
+        self.0.owner.as_ref()
+    }
+
+    /// How much of the places it gets beside other runs; 1 to 1000, 1 where nothing is said.
+    pub fn weight(&self) -> u32 {
+        let weight = self.0.written.weight.as_ref();
+        weight
+            .and_then(|weight| u32::try_from(weight.value.0).ok())
+            .unwrap_or(1)
+    }
+
+    /// What a host must have free for each attempt; 0 of what is not said.
+    pub fn resources(&self) -> Resources {
+        let asked = self.0.written.resources.as_ref().map(|asked| &asked.value);
+        let cpus = asked.and_then(|asked| asked.cpus.as_ref());
+        let memory = asked.and_then(|asked| asked.memory.as_ref());
+        Resources {
+            cpu_millis: cpus.map_or(0, |cpus| cpus.value.0),
+            memory_bytes: memory.map_or(0, |size| size.value.0),
+        }
     }
 
     /// Labels of the hosts that may run it.

@@ -222,6 +222,17 @@ impl Checker<'_> {
         }
     }
 
+    fn owner(&mut self, owner: &Spanned<Text>) {
+        template::refuse(&owner.value.0, owner.at, &mut self.findings);
+        if owner.value.0.parse::<crate::Owner>().is_err() {
+            let message = format!("an owner cannot be named {}", quote(&owner.value.0));
+            let expected =
+                "up to 64 letters, digits, `-`, `_` and `.`, beginning with a letter or digit";
+            self.findings
+                .push(Finding::new(owner.at, message).expected(expected));
+        }
+    }
+
     /// A text that stands in lists and tables.
     pub(super) fn printable(&mut self, text: &Spanned<Text>, what: &str) {
         const LONGEST: usize = 1000;
@@ -246,6 +257,9 @@ impl Checker<'_> {
             self.printable(name, "`name`");
         }
         self.labels(written);
+        if let Some(owner) = &written.owner {
+            self.owner(owner);
+        }
         let mut files = Vec::new();
         for file in written.files.iter().flat_map(|files| &files.value) {
             let from = self.filled(&file.value.from, "`from`");

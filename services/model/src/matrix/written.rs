@@ -55,6 +55,8 @@ written! {
         volumes: "volumes" => Optional<List<Volume>>,
         /// What set-up and test may use at most.
         limits: "limits" => Optional<Limits>,
+        /// What a host must have free for each attempt.
+        resources: "resources" => Optional<Resources>,
         /// Globs of result files below $REGATTA_RESULTS; every *.xml and *.tap where it is left away.
         results: "results" => Optional<List<Text>>,
         /// Globs of files to keep below $REGATTA_ARTIFACTS; all where it is left away.
@@ -73,6 +75,10 @@ written! {
         labels: "labels" => Optional<Map<Text>>,
         /// Runs of higher priority go first.
         priority: "priority" => Optional<Whole<-1000, 1000>>,
+        /// Whose run it is: owners of the same priority share the places.
+        owner: "owner" => Optional<Text>,
+        /// How much of the places it gets beside other runs; 1 where it is left away.
+        weight: "weight" => Optional<Whole<1, 1000>>,
         /// When the container's writable layer is kept as an image.
         keep: "keep" => Optional<Keep>,
         /// Only the cells with these values; what `run --only` sets.
@@ -236,6 +242,16 @@ written! {
         files: "files" => Optional<Whole<16, 1_048_576>>,
         /// Bytes of output that are kept, the middle is dropped; 16MiB where it is left away.
         output: "output" => Optional<Size<1024, { 1 << 30 }>>,
+    }
+}
+
+written! {
+    /// What a host must have free for each attempt.
+    Resources {
+        /// Processors: 2, 1.5, 500m. None where it is left away.
+        cpus: "cpus" => Optional<Cpus>,
+        /// Memory. None where it is left away.
+        memory: "memory" => Optional<Size<{ 1 << 20 }, { 64 << 40 }>>,
     }
 }
 

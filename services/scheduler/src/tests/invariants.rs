@@ -4,10 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
+use regatta_model::Resources;
 
+use super::resources::resources;
 use super::*;
 
 const SLOTS: u32 = 2;
+
+/// What a host has: any attempt fits on some, and two big ones on none.
+fn capacity(host: usize) -> Resources {
+    resources(8, 2 + u64::try_from(host % 2).unwrap())
+}
 
 /// A host as it really is.
 #[derive(Clone, Default)]
@@ -45,6 +52,9 @@ enum Step {
         priority: i32,
         parallel: Option<u32>,
         fail_fast: bool,
+        owner: Option<u8>,
+        weight: u32,
+        gib: u64,
     },
     Cancel {
         run: usize,
@@ -73,6 +83,7 @@ struct Truth {
     cells: u64,
     repeat: u32,
     fail_fast: bool,
+    gib: u64,
     ends: BTreeMap<u64, u32>,
     open: bool,
     stopped: bool,
@@ -177,6 +188,10 @@ impl World {
             let ended = u32::try_from(self.hosts[index].ended.len()).unwrap();
             assert!(view.held <= SLOTS + ended, "{view:?} holds too much");
             assert_eq!(view.running, view.held.min(SLOTS), "{view:?}");
+            assert!(
+                view.capacity == Resources::default() || view.capacity.holds(&view.used),
+                "{view:?} is given more than it has"
+            );
         }
         let hosts = self.course.scheduler.hosts();
         let on_hosts: u32 = hosts.iter().map(|host| host.running).sum();
@@ -221,6 +236,7 @@ impl World {
             free,
             holding,
             ended: list(&real.ended),
+            capacity: capacity(index),
             ..HostState::default()
         };
         let incarnation = Incarnation(real.incarnation);
@@ -258,6 +274,12 @@ impl World {
                 all <= usize::try_from(SLOTS).unwrap(),
                 "{all} attempts run at once"
             );
+            let asked = real
+                .holding
+                .keys()
+                .map(|attempt| self.runs[&attempt.run].gib);
+            let asked = resources(0, asked.sum());
+            assert!(capacity(index).holds(&asked), "{asked} is too much");
         }
     }
 
@@ -318,12 +340,16 @@ impl World {
                 priority,
                 parallel,
                 fail_fast,
+                owner,
+                weight,
+                gib,
             } => {
                 let id = run(&format!("r{}", self.runs.len()));
                 let truth = Truth {
                     cells: *cells,
                     repeat: *repeat,
                     fail_fast: *fail_fast,
+                    gib: *gib,
                     open: true,
                     ..Truth::default()
                 };
@@ -333,6 +359,9 @@ impl World {
                     priority: *priority,
                     parallel: *parallel,
                     fail_fast: *fail_fast,
+                    owner: owner.map(|owner| format!("o{owner}").parse().unwrap()),
+                    weight: *weight,
+                    asked: resources(0, *gib),
                     ..work(*cells)
                 };
                 self.tell(Event::Submitted {
@@ -386,6 +415,7 @@ impl World {
             let work = Work {
                 repeat: truth.repeat,
                 fail_fast: truth.fail_fast,
+                asked: resources(0, truth.gib),
                 fresh: false,
                 settled: truth.settled.iter().copied().collect(),
                 tried,
@@ -453,8 +483,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => host.clone().prop_map(|host| Step::Reboot { host }),
         1 => Just(Step::Restart),
         4 => prop_oneof![0_u64..3000, 9000_u64..40_000].prop_map(|millis| Step::Pass { millis }),
-        2 => (1_u64..12, 1_u32..4, -1_i32..2, prop::option::of(1_u32..4), any::<bool>()).prop_map(
-            |(cells, repeat, priority, parallel, fail_fast)| Step::Submit { cells, repeat, priority, parallel, fail_fast }
+        2 => (
+            (1_u64..12, 1_u32..4, -1_i32..2, prop::option::of(1_u32..4), any::<bool>()),
+            (prop::option::of(0_u8..2), 1_u32..4, 0_u64..3),
+        ).prop_map(
+            |((cells, repeat, priority, parallel, fail_fast), (owner, weight, gib))| {
+                Step::Submit { cells, repeat, priority, parallel, fail_fast, owner, weight, gib }
+            }
         ),
         1 => (0_usize..6).prop_map(|run| Step::Cancel { run }),
         1 => (host, policy).prop_map(|(host, policy)| Step::Cordon { host, policy }),

@@ -79,6 +79,9 @@ impl OpenRun {
             parallel: matrix.parallel(),
             fail_fast: matrix.fail_fast(),
             priority: matrix.priority(),
+            owner: matrix.owner().cloned(),
+            weight: matrix.weight(),
+            asked: matrix.resources(),
             labels: matrix.labels().clone(),
             fresh: true,
             ..Work::default()

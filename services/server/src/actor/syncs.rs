@@ -103,7 +103,9 @@ impl Actor {
             free,
             holding,
             ended: unknown.iter().map(told).collect(),
+            capacity: facts.resources(),
             labels: facts.labels,
+            cpu: facts.cpu,
         };
         let event = Event::Synced {
             host: host.clone(),
