@@ -1,7 +1,7 @@
 //! Hollow agents against a real server over real HTTP: they speak the agents' protocol and run nothing, so that what is
 //! measured is the control plane. May not: share a process with the server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use regatta_model::case::Results;
 use regatta_model::run::RunSummary;
-use regatta_model::wire::{EndedAttempt, HostFacts, LogPlace, PROTOCOL, SyncRequest, SyncResponse};
-use regatta_model::{AttemptId, Incarnation, Outcome};
+use regatta_model::wire::{
+    EndedAttempt, HeldState, HostFacts, LogPlace, PROTOCOL, SyncRequest, SyncResponse,
+};
+use regatta_model::{AttemptId, Digest, Incarnation, Outcome};
 use reqwest::Client;
 
 /// Measures a server with hollow agents: outcomes a second, and how long a sync takes.
@@ -32,6 +34,12 @@ struct Args {
     /// Test cases of each attempt
     #[arg(long, default_value_t = 0)]
     cases: usize,
+    /// How long each attempt takes, in milliseconds
+    #[arg(long, default_value_t = 0)]
+    hold: u64,
+    /// Only say for so many seconds that nothing happens
+    #[arg(long, value_name = "SECONDS")]
+    idle: Option<u64>,
 }
 
 /// Longest wait for the run's end.
@@ -44,17 +52,24 @@ struct Fleet {
     base: String,
     results: Results,
     slots: u32,
+    hold: Duration,
     /// Outcomes that the server acknowledged.
     acknowledged: AtomicU64,
     cells: u64,
+    /// Until when to go on although there is no run.
+    idle_until: Option<Instant>,
 }
 
 impl Fleet {
     fn is_over(&self) -> bool {
-        self.acknowledged.load(Ordering::Relaxed) >= self.cells
+        match self.idle_until {
+            Some(until) => Instant::now() >= until,
+            None => self.acknowledged.load(Ordering::Relaxed) >= self.cells,
+        }
     }
 
     fn end(&self, attempt: AttemptId, generation: u64) -> EndedAttempt {
+        let attempt_text = attempt.to_string();
         EndedAttempt {
             attempt,
             generation,
@@ -67,7 +82,7 @@ impl Fleet {
             start_us: 900,
             cpu_us: 800,
             peak_memory_bytes: 1 << 20,
-            identity: None,
+            identity: Some(Digest::of(attempt_text.as_bytes())),
             changed: Vec::new(),
             results: self.results.clone(),
             log: LogPlace::Empty,
@@ -76,11 +91,32 @@ impl Fleet {
     }
 }
 
-/// One agent until the run is over: whatever it is given ends before its next sync. Gives how long its syncs took that told
-/// an outcome, in microseconds.
-async fn hollow(fleet: Arc<Fleet>, index: usize) -> Result<Vec<u64>, String> {
-    let mut took = Vec::new();
-    let mut holding: BTreeMap<AttemptId, u64> = BTreeMap::new();
+/// Times in microseconds.
+#[derive(Default)]
+struct Took {
+    /// Syncs that told an outcome.
+    syncs: Vec<u64>,
+    /// From the end of an attempt to the next one for its place.
+    places: Vec<u64>,
+    /// Syncs of any kind.
+    count: u64,
+}
+
+fn micros(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+/// An attempt that a hollow agent holds.
+struct Held {
+    generation: u64,
+    ends: Instant,
+}
+
+/// One agent until the run is over.
+async fn hollow(fleet: Arc<Fleet>, index: usize) -> Result<Took, String> {
+    let mut took = Took::default();
+    let mut holding: BTreeMap<AttemptId, Held> = BTreeMap::new();
+    let mut freed: VecDeque<Instant> = VecDeque::new();
     let host = format!("hollow-{index}")
         .parse()
         .map_err(|error| format!("{error}"))?;
@@ -89,26 +125,44 @@ async fn hollow(fleet: Arc<Fleet>, index: usize) -> Result<Vec<u64>, String> {
         labels,
         ..HostFacts::default()
     };
-    for sequence in 1.. {
-        if fleet.is_over() {
-            break;
-        }
-        let ended: Vec<EndedAttempt> = std::mem::take(&mut holding)
+    while !fleet.is_over() {
+        let now = Instant::now();
+        let (over, held): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            holding.into_iter().partition(|(_, held)| held.ends <= now);
+        holding = held;
+        freed.extend(over.values().map(|held| held.ends));
+        let ended: Vec<EndedAttempt> = over
             .into_iter()
-            .map(|(attempt, generation)| fleet.end(attempt, generation))
+            .map(|(attempt, held)| fleet.end(attempt, held.generation))
             .collect();
         let told = !ended.is_empty();
+        let next_end = holding.values().map(|held| held.ends).min();
+        let quiet = next_end.map_or(Duration::from_millis(POLL_MS), |end| end - now);
+        let busy = u32::try_from(holding.len()).unwrap_or(u32::MAX);
+        let full = busy >= fleet.slots;
+        if full && !told {
+            // There is nothing to ask for before the next end.
+            tokio::time::sleep(quiet).await;
+            continue;
+        }
+        took.count += 1;
+        let list = |(attempt, held): (&AttemptId, &Held)| regatta_model::wire::Held {
+            attempt: attempt.clone(),
+            generation: held.generation,
+            state: HeldState::Running,
+        };
+        let wait = u64::try_from(quiet.as_millis()).unwrap_or(POLL_MS);
         let request = SyncRequest {
             protocol: PROTOCOL,
             host: regatta_model::HostName::clone(&host),
             incarnation: Incarnation(1),
-            sequence,
+            sequence: took.count,
             facts: facts.clone(),
             slots: fleet.slots,
-            free: fleet.slots,
-            holding: Vec::new(),
+            free: fleet.slots.saturating_sub(busy),
+            holding: holding.iter().map(list).collect(),
             ended,
-            wait_ms: if told { 0 } else { POLL_MS },
+            wait_ms: if told { 0 } else { wait.min(POLL_MS) },
         };
         let began = Instant::now();
         let sent = fleet
@@ -125,16 +179,18 @@ async fn hollow(fleet: Arc<Fleet>, index: usize) -> Result<Vec<u64>, String> {
         let answer: SyncResponse =
             serde_json::from_slice(&text).map_err(|error| error.to_string())?;
         if told {
-            took.push(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
+            took.syncs.push(micros(began));
         }
         let count = u64::try_from(answer.acknowledged.len()).unwrap_or(0);
         fleet.acknowledged.fetch_add(count, Ordering::Relaxed);
-        holding.extend(
-            answer
-                .start
-                .into_iter()
-                .map(|start| (start.attempt, start.generation)),
-        );
+        for start in answer.start {
+            took.places.extend(freed.pop_front().map(micros));
+            let held = Held {
+                generation: start.generation,
+                ends: Instant::now() + fleet.hold,
+            };
+            holding.insert(start.attempt, held);
+        }
     }
     Ok(took)
 }
@@ -181,19 +237,27 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             ..Results::default()
         },
         slots: args.slots,
+        hold: Duration::from_millis(args.hold),
         acknowledged: AtomicU64::new(0),
         cells: args.cells,
+        idle_until: None,
     };
-    let run = submit(&fleet).await?;
-    fleet.cells = run.progress.cells;
+    if let Some(seconds) = args.idle {
+        fleet.idle_until = Some(Instant::now() + Duration::from_secs(seconds));
+    } else {
+        fleet.cells = submit(&fleet).await?.progress.cells;
+    }
     let (fleet, began) = (Arc::new(fleet), Instant::now());
     let agents: Vec<_> = (0..args.hosts)
         .map(|index| tokio::spawn(hollow(Arc::clone(&fleet), index)))
         .collect();
-    let mut took = Vec::new();
+    let mut took = Took::default();
     let all = async {
         for agent in agents {
-            took.extend(agent.await??);
+            let one = agent.await??;
+            took.syncs.extend(one.syncs);
+            took.places.extend(one.places);
+            took.count += one.count;
         }
         Ok::<(), Box<dyn std::error::Error>>(())
     };
@@ -201,14 +265,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .await
         .map_err(|_| "the run did not end in time")??;
     let seconds = began.elapsed().as_secs_f64();
-    took.sort_unstable();
+    took.syncs.sort_unstable();
+    took.places.sort_unstable();
     writeln!(
         io::stdout(),
         "{}",
         serde_json::json!({
             "hosts": args.hosts, "cells": fleet.cells, "cases": args.cases, "seconds": seconds,
             "outcomes_a_second": (fleet.cells as f64 / seconds).round(),
-            "sync_p50_ms": percentile(&took, 50), "sync_p99_ms": percentile(&took, 99),
+            "sync_p50_ms": percentile(&took.syncs, 50), "sync_p99_ms": percentile(&took.syncs, 99),
+            "place_p50_ms": percentile(&took.places, 50), "place_p99_ms": percentile(&took.places, 99),
+            "syncs": took.count, "hold_ms": args.hold,
         })
     )?;
     Ok(())
