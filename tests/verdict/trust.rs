@@ -2,7 +2,7 @@
 
 use regatta_model::{Blame, Outcome};
 use regatta_verdict::judge::AttemptFacts;
-use regatta_verdict::trust::{Standing, Trust, charges, quarantined_most};
+use regatta_verdict::trust::{Standing, Trust, chance, charges, quarantined_most};
 
 fn attempt(ordinal: u32, host: &str, passed: bool) -> AttemptFacts {
     AttemptFacts {
@@ -55,36 +55,41 @@ fn only_what_two_others_did_not_confirm_is_charged() {
 
 #[test]
 fn scores_are_the_logarithms_of_odds() {
+    let is = |trust: &Trust, score: f64| {
+        assert!(
+            (trust.score() - score).abs() < 1e-5,
+            "{} is not {score}",
+            trust.score()
+        );
+    };
     let mut trust = Trust::default();
+    is(&trust, -3.0);
     trust.charge(0.005);
-    // ln((.005 + .995 · .3) / .005) and ln((.005 + .995 · .05) / .005)
-    assert!(
-        (trust.score() - 4.105_943_7).abs() < 1e-6,
-        "{}",
-        trust.score()
-    );
-    assert_eq!(trust.standing(), Standing::Suspect);
-    // Seven passes at ln .7 each; the other rate's score, 2.393 34 - 7 · .051 29, is the larger then.
+    // -3 + ln((.005 + .995 · .3) / .005); at the other rate -3 + ln((.005 + .995 · .05) / .005) = -.606 66
+    is(&trust, 1.105_944);
     for _ in 0..7 {
         trust.pass();
     }
-    assert!(
-        (trust.score() - 2.034_288).abs() < 1e-5,
-        "{}",
-        trust.score()
-    );
+    // The larger is now that of the other rate: -.606 66 + 7 · ln .95; the first is 1.105 94 + 7 · ln .7 = -1.390 78.
+    is(&trust, -0.965_714);
     trust.charge(0.005);
     trust.charge(0.3);
-    // 2.034 29 + 2.393 34 + ln((.3 + .7 · .05) / .3), and at the other rate 1.609 22 + 4.105 94 + ln((.3 + .7 · .3) / .3)
-    assert!(
-        (trust.score() - 6.245_791).abs() < 1e-5,
-        "{}",
-        trust.score()
-    );
+    // -1.390 78 + 4.105 94 + ln((.3 + .7 · .3) / .3)
+    is(&trust, 3.245_791);
+    assert_eq!(trust.standing(), Standing::Suspect);
+    trust.charge(0.005);
+    is(&trust, 7.351_735);
     assert_eq!(
         (trust.standing(), trust.charged),
-        (Standing::Quarantined, 3)
+        (Standing::Quarantined, 4)
     );
+}
+
+#[test]
+fn chance_is_what_other_hosts_show_and_a_guess_before_they_do() {
+    assert!((chance(0, 0) - 0.02).abs() < 1e-12);
+    assert!((chance(0, 10_000) - 0.000_099_5).abs() < 1e-6);
+    assert!((chance(99, 9_950) - 0.01).abs() < 1e-12);
 }
 
 #[test]
@@ -103,8 +108,9 @@ fn a_good_record_ends_at_a_floor() {
 #[test]
 fn who_was_quarantined_comes_back_on_probation() {
     let mut trust = Trust::default();
-    trust.charge(0.0);
-    trust.charge(0.0);
+    for _ in 0..3 {
+        trust.charge(0.0);
+    }
     assert_eq!(trust.standing(), Standing::Quarantined);
     trust.quarantine();
     trust.restore();

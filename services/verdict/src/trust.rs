@@ -21,6 +21,9 @@ const CHANCE_LEAST: f64 = 0.005;
 /// How often it does where one of two other attempts failed as well.
 const CHANCE_DOUBTED: f64 = 0.3;
 
+/// Attempts that one unconfirmed failure is thought to come with before anything was measured.
+const UNKNOWN: f64 = 50.0;
+
 /// Attempts elsewhere that a failure is measured by.
 const OTHERS: usize = 2;
 
@@ -34,7 +37,7 @@ const QUARANTINED: f64 = 200.0;
 pub const PROBATION: u32 = 100;
 
 /// What results say of a host, kept over runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Trust {
     /// The score at each of the two rates, in nats.
@@ -56,6 +59,18 @@ pub enum Standing {
     Suspect,
     /// What it says decides nothing any more.
     Quarantined,
+}
+
+/// A host of which nothing is known is probably good: most are.
+impl Default for Trust {
+    fn default() -> Self {
+        Self {
+            scores: [FLOOR; 2],
+            charged: 0,
+            offences: 0,
+            probation: 0,
+        }
+    }
 }
 
 impl Trust {
@@ -106,9 +121,13 @@ impl Trust {
     pub fn restore(&mut self) {
         *self = Self {
             offences: self.offences,
-            probation: if self.offences > 0 { PROBATION } else { 0 },
             ..Self::default()
         };
+        if self.offences > 0 {
+            // Of such a host nothing good is believed beforehand.
+            self.scores = [0.0; 2];
+            self.probation = PROBATION;
+        }
     }
 }
 
@@ -134,6 +153,13 @@ pub fn charges(cell: &[AttemptFacts], chance: f64) -> Vec<(usize, f64)> {
         }
     };
     cell.iter().enumerate().filter_map(charge).collect()
+}
+
+/// How often attempts of a run fail unconfirmed on good hosts, estimated from how many did, of all its attempts. What is
+/// not known yet counts as one in [`UNKNOWN`], so that the first flaky tests of a run don't look like bad hosts.
+pub fn chance(unconfirmed: u32, attempts: u64) -> f64 {
+    let attempts = u32::try_from(attempts).unwrap_or(u32::MAX);
+    (f64::from(unconfirmed) + 1.0) / (f64::from(attempts) + UNKNOWN)
 }
 
 /// How many of `hosts` a rule may quarantine; beyond that a person decides, for something else is wrong. A tenth, one at

@@ -9,13 +9,6 @@ use regatta_verdict::trust;
 
 use super::OpenRun;
 
-/// A count as a number to divide by; one at least. What is beyond 32 bits differs in nothing that matters.
-fn approximately(count: u64) -> f64 {
-    u32::try_from(count)
-        .map_or(f64::from(u32::MAX), f64::from)
-        .max(1.0)
-}
-
 impl OpenRun {
     /// Hosts that failed what others passed, now that this cell has its verdict: each with how often a good host fails so.
     pub(in crate::actor) fn charges(&mut self, cell: CellNumber) -> Vec<(HostName, f64)> {
@@ -31,7 +24,7 @@ impl OpenRun {
             let all: u32 = self.unconfirmed.values().sum();
             let own = self.unconfirmed.get(&facts.host).copied().unwrap_or(0);
             // Of what other hosts ran, as nearly as one can tell without counting each host's attempts.
-            let chance = f64::from(all - own) / approximately(attempts);
+            let chance = trust::chance(all - own, attempts);
             charged.push((facts.host.clone(), chance.max(least)));
         }
         begun.charged = !charged.is_empty();
