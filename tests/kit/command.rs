@@ -57,8 +57,18 @@ impl Data {
 
     /// The command with this data directory and no settings from outside.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(regatta());
-        command.args(arguments);
+        self.command_in(&[], arguments)
+    }
+
+    /// The same with words before it, like those of [`crate::network::Network::inside`].
+    pub fn command_in<S: AsRef<OsStr>>(
+        &self,
+        before: &[String],
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Command {
+        let mut words = before.iter().map(PathBuf::from).chain([regatta()]);
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words).args(arguments);
         command
             .env("REGATTA_DATA", self.path())
             .env_remove("REGATTA_SERVER")

@@ -5,6 +5,7 @@
 pub mod busybox;
 pub mod command;
 pub mod leaks;
+pub mod network;
 pub mod postgres;
 pub mod process;
 

@@ -97,6 +97,7 @@ pub struct Server {
     pub data: Data,
     pub url: String,
     pub process: Process,
+    before: Vec<String>,
     options: Vec<String>,
 }
 
@@ -108,22 +109,28 @@ impl Server {
 
     /// With further options of the command.
     pub fn start_with(lease: u64, options: &[&str]) -> Self {
+        Self::start_in(&[], "127.0.0.1:0", lease, options)
+    }
+
+    /// With words before the command, and where it listens.
+    pub fn start_in(before: &[String], listen: &str, lease: u64, options: &[&str]) -> Self {
         let data = Data::new();
         let lease = ["--lease".to_owned(), lease.to_string()];
         let options = options.iter().map(ToString::to_string);
         let options: Vec<String> = lease.into_iter().chain(options).collect();
-        let process = Self::launch(&data, "127.0.0.1:0", &options);
+        let process = Self::launch(&data, before, listen, &options);
         let url = Self::address(&data);
         Self {
             data,
             url,
             process,
+            before: before.to_vec(),
             options,
         }
     }
 
-    fn launch(data: &Data, listen: &str, options: &[String]) -> Process {
-        let mut command = data.command(["server", "--verbose", "--listen", listen]);
+    fn launch(data: &Data, before: &[String], listen: &str, options: &[String]) -> Process {
+        let mut command = data.command_in(before, ["server", "--verbose", "--listen", listen]);
         command.args(options);
         Process::start(&mut command, &data.path().join("server.log"))
     }
@@ -149,7 +156,7 @@ impl Server {
             self.data.path().join("server/address"),
         ));
         let listen = self.url.trim_start_matches("http://").to_owned();
-        self.process = Self::launch(&self.data, &listen, &self.options);
+        self.process = Self::launch(&self.data, &self.before, &listen, &self.options);
         Self::address(&self.data);
     }
 
@@ -201,6 +208,7 @@ pub struct Host {
     pub data: Data,
     pub name: String,
     pub process: Process,
+    before: Vec<String>,
     url: String,
     slots: u32,
 }
@@ -212,20 +220,26 @@ impl Host {
 
     /// With the URL of its server, or of several.
     pub fn start_at(url: &str, name: &str, slots: u32) -> Self {
+        Self::start_in(&[], url, name, slots)
+    }
+
+    /// With words before the command.
+    pub fn start_in(before: &[String], url: &str, name: &str, slots: u32) -> Self {
         let data = Data::new();
-        let process = Self::launch(&data, url, name, slots);
+        let process = Self::launch(&data, before, url, name, slots);
         Self {
             data,
             name: name.to_owned(),
             process,
+            before: before.to_vec(),
             url: url.to_owned(),
             slots,
         }
     }
 
-    fn launch(data: &Data, url: &str, name: &str, slots: u32) -> Process {
+    fn launch(data: &Data, before: &[String], url: &str, name: &str, slots: u32) -> Process {
         let slots = slots.to_string();
-        let mut command = data.command([
+        let arguments = [
             "agent",
             "--verbose",
             "--server",
@@ -234,7 +248,8 @@ impl Host {
             name,
             "--slots",
             &slots,
-        ]);
+        ];
+        let mut command = data.command_in(before, arguments);
         Process::start(&mut command, &data.path().join("agent.log"))
     }
 
@@ -244,7 +259,8 @@ impl Host {
     }
 
     pub fn restart_agent(&mut self) {
-        self.process = Self::launch(&self.data, &self.url, &self.name, self.slots);
+        let before = &self.before;
+        self.process = Self::launch(&self.data, before, &self.url, &self.name, self.slots);
     }
 
     /// The process that listens on this host's executor socket.
