@@ -167,6 +167,11 @@ pub enum Effect {
         /// Whether it was cancelled.
         cancelled: bool,
     },
+    /// So many hosts are silent at once that the server may be at fault: for a bounded time none of them is lost.
+    Doubted {
+        /// How many.
+        silent: usize,
+    },
     /// A host's health changed.
     HealthChanged {
         /// Which host.

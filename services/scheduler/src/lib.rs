@@ -22,6 +22,7 @@ mod queue;
 mod reserve;
 mod run;
 mod settled;
+mod silence;
 mod spread;
 mod sync;
 mod view;
@@ -39,6 +40,7 @@ pub use view::{Footprint, HostView, RunView};
 use host::{Host, HostIndex};
 use queue::Queue;
 use run::{Run, RunIndex};
+use silence::Silence;
 use spread::Variety;
 
 /// Most hosts that a scheduler knows; the syncs of further ones have no effect.
@@ -59,11 +61,14 @@ pub struct Config {
     pub avoid_ms: u64,
     /// How long a run that asks for processors or memory lets others pass before a host is reserved for it.
     pub reserve_after_ms: u64,
+    /// How long hosts that were silent for too long are not taken for lost where more than a third of the fleet is
+    /// silent at once: the server doubts itself first.
+    pub doubt_ms: u64,
 }
 
 impl Config {
     /// The usual times for a lease: drift is 5% of it and a second, a host is suspect after two fifths of it, a rerun
-    /// waits as long as that for another host, and a run waits for the length of the lease before it gets one reserved.
+    /// waits as long as that for another host, and a run waits for the length of the lease before it gets one reserved; doubt lasts for two leases.
     pub const fn with_lease(lease_ms: u64) -> Self {
         let suspect_after_ms = lease_ms / 5 * 2;
         let drift_ms = lease_ms / 20 + 1000;
@@ -73,6 +78,7 @@ impl Config {
             suspect_after_ms,
             avoid_ms: suspect_after_ms,
             reserve_after_ms: lease_ms,
+            doubt_ms: lease_ms * 2,
         }
     }
 
@@ -126,6 +132,7 @@ pub struct Scheduler {
     adopt_until: Option<Moment>,
     /// Whether restored runs may be placed.
     open: bool,
+    silence: Silence,
 }
 
 impl Scheduler {
@@ -147,6 +154,7 @@ impl Scheduler {
             unheard: BTreeSet::new(),
             adopt_until: None,
             open: restored.hosts.is_empty(),
+            silence: Silence::default(),
         };
         for (name, incarnation, policy) in restored.hosts {
             if let Some(index) = scheduler.host_index(&name)

@@ -47,7 +47,7 @@ impl Variety {
 }
 
 /// The host's rack, where its labels tell it.
-fn rack(host: &Host) -> Option<&str> {
+pub(crate) fn rack(host: &Host) -> Option<&str> {
     host.labels.get(RACK).map(String::as_str)
 }
 

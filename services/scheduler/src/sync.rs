@@ -278,6 +278,15 @@ impl Scheduler {
         };
         host.deadline = None;
         let end = host.last_sync.plus(self.config.lost_after_ms());
+        if now >= end
+            && let Some(again) = self.doubts_itself(now, effects)
+        {
+            self.set_deadline(index, again);
+            return;
+        }
+        let Some(host) = self.hosts.get_mut(index) else {
+            return;
+        };
         let health = if now >= end {
             Health::Lost
         } else {

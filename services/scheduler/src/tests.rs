@@ -4,6 +4,7 @@ mod explained;
 mod invariants;
 mod resources;
 mod shares;
+mod silence;
 mod spread;
 mod stories;
 

@@ -292,6 +292,7 @@ impl World {
                 leading.runs.remove(&run);
                 leading.turn.batch.over.push(run);
             }
+            Effect::Doubted { .. } => {}
             Effect::HealthChanged { host, health } => {
                 if let Some(known) = leading.hosts.get_mut(&host) {
                     known.lost = health == Health::Lost;

@@ -180,7 +180,7 @@ impl World {
                     assert!(truth.stopped || u64::try_from(truth.settled.len()) == Ok(truth.cells));
                     truth.open = false;
                 }
-                Effect::HealthChanged { .. } => {}
+                Effect::HealthChanged { .. } | Effect::Doubted { .. } => {}
             }
         }
         for view in self.course.scheduler.hosts() {

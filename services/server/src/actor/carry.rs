@@ -81,6 +81,10 @@ impl Actor {
                 let row = never_ran(attempt, host, Outcome::HostLost, Blame::Host, detail);
                 self.todo.push_back(Todo::Ended(Box::new(row)));
             }
+            Effect::Doubted { silent } => tracing::error!(
+                "{silent} hosts are silent at once: before they are taken for lost, this server doubts its own network for \
+                 two leases"
+            ),
             Effect::Finish { run, cancelled } => self.finish(&run, cancelled),
             Effect::HealthChanged { host, health } => {
                 if let Some(known) = self.hosts.get_mut(&host) {
