@@ -65,7 +65,12 @@ const HOMES: &[(&str, &[&str])] = &[
     ("anyhow", &["regatta-cli"]),
     (
         "reqwest",
-        &["regatta-cli", "regatta-daemon", "regatta-image"],
+        &[
+            "regatta-cli",
+            "regatta-daemon",
+            "regatta-image",
+            "regatta-store",
+        ],
     ),
     ("quick-xml", &["regatta-verdict"]),
     ("tar", &["regatta-image"]),

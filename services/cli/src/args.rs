@@ -180,7 +180,7 @@ pub(crate) struct ServerArgs {
     /// sqlite://PATH; default: in the data directory
     #[arg(long, value_name = "URL")]
     pub(crate) database: Option<String>,
-    /// file://DIR; default: in the data directory
+    /// file://DIR or s3://BUCKET[/PREFIX], with the AWS_... variables; default: in the data directory
     #[arg(long, value_name = "URL")]
     pub(crate) blobs: Option<String>,
     /// Listen beyond this machine although nobody is asked who they are

@@ -1,5 +1,6 @@
 //! Logs and artifacts, through `object_store`. May not: keep a blob in memory as a whole.
 
+mod s3;
 mod upload;
 
 use std::path::PathBuf;
@@ -82,11 +83,26 @@ pub struct Blobs {
 }
 
 impl Blobs {
-    /// Opens the blobs at `url` (`file://DIRECTORY`); makes the directory where there is none.
-    pub fn open(url: &str) -> Result<Self, Error> {
-        Ok(Self {
-            store: Arc::new(directory(url)?),
-        })
+    /// Opens the blobs at `url`: `file://DIRECTORY`, which is made where there is none, or `s3://BUCKET[/PREFIX]`, which
+    /// the environment's `AWS_...` variables lead to and which must answer.
+    pub async fn open(url: &str) -> Result<Self, Error> {
+        let variables = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
+        Self::open_with(url, variables).await
+    }
+
+    /// As [`Self::open`], with these variables in place of the environment's.
+    pub async fn open_with(
+        url: &str,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, Error> {
+        let store: Arc<dyn ObjectStore> = if let Some(place) = url.strip_prefix("s3://") {
+            Arc::new(s3::open(place, variables).await?)
+        } else {
+            Arc::new(directory(url)?)
+        };
+        Ok(Self { store })
     }
 
     /// Writes a blob, or replaces it; it appears as a whole once it is written, or not at all. Tells its bytes.
@@ -209,7 +225,7 @@ fn directory(url: &str) -> Result<LocalFileSystem, Error> {
         .filter(|path| path.starts_with('/'))
         .ok_or_else(|| {
             Error::NotSupported(format!(
-                "{url:?} names no place for blobs that Regatta knows yet; expected file:///DIRECTORY"
+                "{url:?} names no place for blobs that Regatta knows; expected file:///DIRECTORY or s3://BUCKET"
             ))
         })?;
     let directory = PathBuf::from(directory);
