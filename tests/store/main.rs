@@ -13,7 +13,6 @@ use regatta_store::{
 use regatta_tests::postgres::Postgres;
 use tempfile::TempDir;
 
-mod blobs;
 mod fleet;
 
 /// A new database, and what keeps it alive.

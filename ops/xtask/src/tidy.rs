@@ -65,12 +65,13 @@ const HOMES: &[(&str, &[&str])] = &[
     ("anyhow", &["regatta-cli"]),
     (
         "reqwest",
-        // In the server: a follower passes requests on to the leader.
+        // In the server: a follower passes requests on to the leader. In the store: what object_store speaks with.
         &[
             "regatta-cli",
             "regatta-daemon",
             "regatta-image",
             "regatta-server",
+            "regatta-store",
         ],
     ),
     ("quick-xml", &["regatta-verdict"]),

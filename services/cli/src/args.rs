@@ -180,7 +180,7 @@ pub(crate) struct ServerArgs {
     /// sqlite://PATH, or postgres://USER@HOST/DATABASE, which several servers can share; default: in the data directory
     #[arg(long, value_name = "URL")]
     pub(crate) database: Option<String>,
-    /// file://DIR; default: in the data directory
+    /// file://DIR or s3://BUCKET[/PREFIX], with the AWS_... variables; default: in the data directory
     #[arg(long, value_name = "URL")]
     pub(crate) blobs: Option<String>,
     /// Directory of images; servers that share a database share it; default: in the data directory

@@ -64,7 +64,7 @@ impl App {
         let directory = options.data.join("server");
         make(&directory)?;
         let store = regatta_store::open(&options.database).await?;
-        let blobs = Blobs::open(&options.blobs)?;
+        let blobs = Blobs::open(&options.blobs).await?;
         let images = regatta_image::Store::open(&options.images).map_err(Error::Images)?;
         let uploads_at = directory.join("uploads");
         make(&uploads_at)?;

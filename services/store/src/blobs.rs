@@ -1,20 +1,26 @@
 //! Logs and artifacts, through `object_store`. May not: keep a blob in memory as a whole.
 
+mod s3;
+mod upload;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{GetOptions, ObjectStore, ObjectStoreExt as _, WriteMultipart};
-use regatta_model::AttemptId;
+use object_store::{GetOptions, ObjectStore, ObjectStoreExt as _};
+use regatta_model::{AttemptId, Digest, RunId};
 
 use crate::Error;
+use upload::Upload;
 
-/// Bytes of one part of an upload: what is held in memory at once.
-const PART: usize = 5 << 20;
+/// Bytes of one name of an artifact's path as it is stored; file systems take 255, some of which uploads need.
+const NAME_BYTES_MOST: usize = 200;
+/// Bytes of an artifact's path as it is stored; S3 takes keys of 1024, with what stands before it.
+const PATH_BYTES_MOST: usize = 512;
 
 /// Which blob.
 #[derive(Clone, Debug)]
@@ -27,25 +33,35 @@ pub enum BlobKey {
 
 impl BlobKey {
     fn path(&self) -> Path {
-        let (attempt, rest) = match self {
-            Self::Log(attempt) => (attempt, None),
-            Self::Artifact(attempt, path) => (attempt, Some(path)),
+        let directory = |attempt: &AttemptId| {
+            run_directory(&attempt.run)
+                .join(attempt.cell.to_string())
+                .join(attempt.ordinal.to_string())
         };
-        // Each part is escaped, so that no name of a file can leave its attempt's directory.
-        let base = [
-            "runs".to_owned(),
-            attempt.run.to_string(),
-            attempt.cell.to_string(),
-            attempt.ordinal.to_string(),
-        ];
-        let directory = Path::from_iter(base);
-        match rest {
-            None => directory.join("log"),
-            Some(path) => path
-                .split('/')
-                .fold(directory.join("artifacts"), Path::join),
+        match self {
+            Self::Log(attempt) => directory(attempt).join("log"),
+            Self::Artifact(attempt, path) => {
+                // Each part is escaped, so that no name of a file can leave its attempt's directory.
+                let escaped = path.split('/').fold(Path::default(), Path::join);
+                let fits = escaped.as_ref().len() <= PATH_BYTES_MOST
+                    && escaped
+                        .parts()
+                        .all(|part| part.as_ref().len() <= NAME_BYTES_MOST);
+                if fits {
+                    let artifacts = directory(attempt).join("artifacts");
+                    escaped.parts().fold(artifacts, Path::join)
+                } else {
+                    // Escaping makes names of another script three times as long.
+                    let digest = Digest::of(path.as_bytes());
+                    directory(attempt).join("long").join(digest.hex())
+                }
+            }
         }
     }
+}
+
+fn run_directory(run: &RunId) -> Path {
+    Path::from_iter(["runs".to_owned(), run.to_string()])
 }
 
 impl std::fmt::Display for BlobKey {
@@ -67,27 +83,26 @@ pub struct Blobs {
 }
 
 impl Blobs {
-    /// Opens the blobs at `url` (`file://DIR`); makes the directory where there is none.
-    pub fn open(url: &str) -> Result<Self, Error> {
-        let directory = url.strip_prefix("file://").filter(|path| path.starts_with('/')).ok_or_else(|| {
-            Error::NotSupported(format!("{url:?} names no place for blobs that Regatta knows yet; expected file:///DIRECTORY"))
-        })?;
-        let directory = PathBuf::from(directory);
-        std::fs::create_dir_all(&directory).map_err(|source| Error::File {
-            path: directory.clone(),
-            source,
-        })?;
-        let store = LocalFileSystem::new_with_prefix(&directory)
-            .map_err(|source| Error::Blob {
-                key: directory.display().to_string(),
-                doing: "opened",
-                source,
-            })?
-            .with_automatic_cleanup(true)
-            .with_fsync(true);
-        Ok(Self {
-            store: Arc::new(store),
-        })
+    /// Opens the blobs at `url`: `file://DIRECTORY`, which is made where there is none, or `s3://BUCKET[/PREFIX]`, which
+    /// the environment's `AWS_...` variables lead to and which must answer.
+    pub async fn open(url: &str) -> Result<Self, Error> {
+        let variables = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
+        Self::open_with(url, variables).await
+    }
+
+    /// As [`Self::open`], with these variables in place of the environment's.
+    pub async fn open_with(
+        url: &str,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, Error> {
+        let store: Arc<dyn ObjectStore> = if let Some(place) = url.strip_prefix("s3://") {
+            Arc::new(s3::open(place, variables).await?)
+        } else {
+            Arc::new(directory(url)?)
+        };
+        Ok(Self { store })
     }
 
     /// Writes a blob, or replaces it; it appears as a whole once it is written, or not at all. Tells its bytes.
@@ -105,12 +120,7 @@ impl Blobs {
             doing: "written",
             source,
         };
-        let upload = self
-            .store
-            .put_multipart(&key.path())
-            .await
-            .map_err(failed)?;
-        let mut upload = WriteMultipart::new_with_chunk_size(upload, PART);
+        let mut upload = Upload::new(Arc::clone(&self.store), key.path());
         let mut bytes = 0_u64;
         let ended = loop {
             match body.next().await {
@@ -130,17 +140,16 @@ impl Blobs {
                             limit,
                         });
                     }
-                    if let Err(source) = upload.wait_for_capacity(1).await {
+                    if let Err(source) = upload.write(&chunk).await {
                         break Err(failed(source));
                     }
-                    upload.put(chunk);
                 }
             }
         };
         match ended {
-            Ok(()) => upload.finish().await.map(|_| bytes).map_err(failed),
+            Ok(()) => upload.finish().await.map(|()| bytes).map_err(failed),
             Err(error) => {
-                drop(upload.abort().await);
+                upload.discard().await;
                 Err(error)
             }
         }
@@ -186,4 +195,48 @@ impl Blobs {
             }),
         }
     }
+
+    /// Drops all blobs of a run, as they are found: what is written meanwhile may stay. Tells how many there were.
+    pub async fn delete_run(&self, run: &RunId) -> Result<u64, Error> {
+        let found = self.store.list(Some(&run_directory(run)));
+        let found = found.map_ok(|blob| blob.location).boxed();
+        let mut dropped = self.store.delete_stream(found);
+        let mut count = 0;
+        while let Some(one) = dropped.next().await {
+            match one {
+                Ok(_) => count += 1,
+                Err(object_store::Error::NotFound { .. }) => {}
+                Err(source) => {
+                    return Err(Error::Blob {
+                        key: format!("all of run {run}"),
+                        doing: "dropped",
+                        source,
+                    });
+                }
+            }
+        }
+        Ok(count)
+    }
+}
+
+fn directory(url: &str) -> Result<LocalFileSystem, Error> {
+    let directory = url
+        .strip_prefix("file://")
+        .filter(|path| path.starts_with('/'))
+        .ok_or_else(|| {
+            Error::NotSupported(format!(
+                "{url:?} names no place for blobs that Regatta knows; expected file:///DIRECTORY or s3://BUCKET"
+            ))
+        })?;
+    let directory = PathBuf::from(directory);
+    std::fs::create_dir_all(&directory).map_err(|source| Error::File {
+        path: directory.clone(),
+        source,
+    })?;
+    let store = LocalFileSystem::new_with_prefix(&directory).map_err(|source| Error::Blob {
+        key: directory.display().to_string(),
+        doing: "opened",
+        source,
+    })?;
+    Ok(store.with_automatic_cleanup(true).with_fsync(true))
 }

@@ -76,6 +76,18 @@ pub enum Error {
     /// What the database holds is not what this program writes.
     #[error("the database holds {0}, which this program never writes; restore it from a backup")]
     Corrupt(String),
+    /// The bucket for blobs does not answer as it must.
+    #[error("the bucket {bucket} at {endpoint} cannot keep blobs: {why}; {mend}")]
+    Bucket {
+        /// Its name.
+        bucket: String,
+        /// The store that has it.
+        endpoint: String,
+        /// Why.
+        why: String,
+        /// What to do.
+        mend: String,
+    },
     /// A blob could not be written or read.
     #[error("the blob {key} could not be {doing}: {source}")]
     Blob {
@@ -116,7 +128,8 @@ impl Error {
                 sqlx::Error::RowNotFound | sqlx::Error::ColumnDecode { .. } => false,
                 _ => true,
             },
-            Self::Blob { .. }
+            Self::Bucket { .. }
+            | Self::Blob { .. }
             | Self::File { .. }
             | Self::Cut { .. }
             | Self::Late { .. }
