@@ -6,6 +6,7 @@ mod http;
 mod kit;
 mod pages;
 mod registry;
+mod retention;
 mod runs;
 mod trust;
 

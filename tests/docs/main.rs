@@ -19,7 +19,7 @@ use crate::command::Commands;
 use crate::page::Page;
 
 /// Lines and columns of a screen that `-h` fits.
-const SCREEN: (usize, usize) = (40, 100);
+const SCREEN: (usize, usize) = (42, 100);
 
 #[test]
 fn every_relative_link_leads_to_a_page_and_a_heading() {

@@ -14,6 +14,7 @@ use regatta_tests::postgres::Postgres;
 use tempfile::TempDir;
 
 mod fleet;
+mod retention;
 
 /// A new database, and what keeps it alive.
 struct Database {
@@ -227,6 +228,7 @@ async fn what_was_committed_is_read_back_as_it_was() {
             }],
             hosts: vec![host.clone()],
             distrusted: Vec::new(),
+            pruned: Vec::new(),
             attempts: vec![full.clone(), short.clone(), row("a", 3, 1, 2)],
             states: vec![state],
             heads: vec![head("a", RunState::Running, 4)],

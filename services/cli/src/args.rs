@@ -118,6 +118,8 @@ pub(crate) enum Command {
     Logs(LogsArgs),
     /// Fetch or list the files that a cell left
     Artifacts(ArtifactsArgs),
+    /// Remove runs that ended long ago
+    Prune(PruneArgs),
     /// Find the first bad value of an ordered axis
     Bisect(BisectArgs),
     /// Run one cell of a run again, as a run of its own
@@ -183,6 +185,9 @@ pub(crate) struct ServerArgs {
     /// file://DIR or s3://BUCKET[/PREFIX], with the AWS_... variables; default: in the data directory
     #[arg(long, value_name = "URL")]
     pub(crate) blobs: Option<String>,
+    /// Remove runs that ended so long ago, like 90d; default: never
+    #[arg(long, value_name = "AGE")]
+    pub(crate) keep: Option<String>,
     /// Directory of images; servers that share a database share it; default: in the data directory
     #[arg(long, value_name = "DIR")]
     pub(crate) images: Option<PathBuf>,
@@ -195,6 +200,19 @@ pub(crate) struct ServerArgs {
     /// How long a silent host may go on, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(crate) lease: u64,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct PruneArgs {
+    /// Runs that ended so long ago, like 30d
+    #[arg(long, value_name = "AGE", required_unless_present = "down_to")]
+    pub(crate) older_than: Option<String>,
+    /// As many of them, the oldest first, as bring the database down to so many bytes, like 10GiB
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) down_to: Option<String>,
+    /// Only list what would go
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(ClapArgs, Debug)]

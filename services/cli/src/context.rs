@@ -235,3 +235,17 @@ pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path)
         .map_err(|error| Failure::wrong(format!("{}: {error}", path.display())))
 }
+
+/// The value of an option that is a size, a time or a number; none where it is not given.
+pub(crate) fn quantity(
+    option: &str,
+    text: Option<&str>,
+    expected: &str,
+    parse: impl Fn(&str) -> Option<u64>,
+) -> Result<Option<u64>, Failure> {
+    let Some(text) = text else { return Ok(None) };
+    let value = parse(text).filter(|value| *value > 0);
+    value
+        .map(Some)
+        .ok_or_else(|| Failure::wrong(format!("--{option} {text}: expected {expected}")))
+}

@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{ExecArgs, NetworkChoice};
 use crate::commit::commit;
-use crate::context::{Context, Failure};
+use crate::context::{Context, Failure, quantity};
 use crate::progress::Bars;
 
 /// The exit status where Regatta itself failed.
@@ -171,19 +171,6 @@ fn order(options: &ExecArgs) -> Result<container::Options, Failure> {
 }
 
 /// An option's quantity, above zero.
-fn quantity(
-    option: &str,
-    text: Option<&str>,
-    expected: &str,
-    parse: impl Fn(&str) -> Option<u64>,
-) -> Result<Option<u64>, Failure> {
-    let Some(text) = text else { return Ok(None) };
-    let value = parse(text).filter(|value| *value > 0);
-    value
-        .map(Some)
-        .ok_or_else(|| Failure::wrong(format!("--{option} {text}: expected {expected}")))
-}
-
 /// A year: whoever runs a container by hand ends it by hand.
 const LONGEST_MS: u64 = 365 * 24 * 60 * 60 * 1000;
 

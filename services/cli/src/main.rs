@@ -23,6 +23,7 @@ mod local;
 mod output;
 mod pin;
 mod progress;
+mod prune;
 mod render;
 mod repro;
 mod run;
@@ -102,6 +103,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Failu
         Command::Artifacts(options) => runs::artifacts(context, &options).await,
         Command::Bisect(options) => bisect::bisect(context, options).await,
         Command::Repro(options) => repro::repro(context, options).await,
+        Command::Prune(options) => prune::prune(context, &options).await,
         Command::Hosts => hosts::list(context).await,
         Command::Host(options) => hosts::policy(context, options).await,
         Command::Image(options) => image::image(context, options).await,

@@ -6,13 +6,14 @@ use std::process::ExitCode;
 
 use regatta_daemon::Agent;
 use regatta_daemon::executor::Life;
+use regatta_model::matrix::parse_duration_ms;
 use regatta_server::{Listen, Server};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{AgentArgs, ExecutorArgs, Global, ServerArgs};
 use crate::client::Place;
-use crate::context::{Context, Failure, key_value, make_private};
+use crate::context::{Context, Failure, key_value, make_private, quantity};
 use crate::local::address_file;
 
 pub(crate) fn executor(options: &ExecutorArgs, global: &Global) -> Result<ExitCode, Failure> {
@@ -59,6 +60,9 @@ pub(crate) async fn server(context: &Context, options: ServerArgs) -> Result<Exi
     if let Some(blobs) = options.blobs {
         start.blobs = blobs;
     }
+    let keep = options.keep.as_deref();
+    let keep = quantity("keep", keep, "a time like 90d", parse_duration_ms)?;
+    start.keep = keep.map(std::time::Duration::from_millis);
     if let Some(images) = options.images {
         start.images = images;
     }

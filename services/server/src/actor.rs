@@ -21,7 +21,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use regatta_model::wire::{Assignment, HostFacts, Stop};
 use regatta_model::{AttemptId, HostName, Incarnation, RunId};
 use regatta_scheduler::{Config, Effect, Event, Moment, Restored, Scheduler};
-use regatta_store::{Batch, EndedRow, Policy, RunHead, Store};
+use regatta_store::{Batch, Blobs, EndedRow, Policy, RunHead, Store};
 use regatta_verdict::trust::Trust;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -42,11 +42,14 @@ pub(crate) use live::Live;
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) blobs: Blobs,
     pub(crate) images: regatta_image::Store,
     pub(crate) live: Arc<Live>,
     pub(crate) metrics: Arc<Metrics>,
     /// How long a host may go on without being heard.
     pub(crate) lease_ms: u64,
+    /// How long runs that are over are kept.
+    pub(crate) keep: Option<Duration>,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -136,7 +139,7 @@ struct Actor {
 }
 
 /// Milliseconds since 1970.
-fn wall_ms() -> u64 {
+pub(crate) fn wall_ms() -> u64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

@@ -24,7 +24,7 @@ use crate::registry::Uploads;
 use crate::{Address, Error, Options};
 use crate::{
     agents, artifacts, attempts, cells, events, hosts, logs, metrics, openapi, pass_on, registry,
-    runs,
+    retention, runs,
 };
 
 /// How long a request waits for a leader.
@@ -73,10 +73,12 @@ impl App {
         let live = Arc::new(Live::default());
         let shared = actor::Shared {
             store: Arc::clone(&store),
+            blobs: blobs.clone(),
             images: images.clone(),
             live: Arc::clone(&live),
             metrics: Arc::clone(&metrics),
             lease_ms: options.lease_ms,
+            keep: options.keep,
             shutdown: shutdown.clone(),
         };
         let (role, followed) = watch::channel(Role::default());
@@ -142,6 +144,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/runs/{run}/events", get(events::stream))
         .route("/api/v1/runs/{run}/cancel", post(runs::cancel))
         .route("/api/v1/runs/{run}/rerun", post(runs::rerun))
+        .route("/api/v1/prune", post(retention::prune))
         .route("/api/v1/hosts", get(hosts::list))
         .route("/api/v1/hosts/{host}/policy", put(hosts::set_policy))
         .route("/api/v1/agents/sync", post(agents::sync))

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Error;
 use crate::actor::{self, ActorHandle, Term};
 use crate::limits::{LEADER_LEASE_MS, LEADER_POLL, LEADER_RENEW_EVERY};
+use crate::retention;
 
 /// What this server is at the moment.
 #[derive(Clone, Debug, Default)]
@@ -186,6 +187,12 @@ impl Campaign {
         };
         let took = begun.elapsed().as_millis();
         tracing::info!("this server leads, epoch {epoch}, {took} ms after it was chosen");
+        tokio::spawn(retention::keep_short(
+            self.shared.clone(),
+            handle.clone(),
+            epoch,
+            end.clone(),
+        ));
         self.set(Role::Leading(handle));
         tell(first, Ok(()));
         let watched = end.clone();

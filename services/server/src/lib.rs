@@ -32,6 +32,7 @@ mod pass_on;
 mod pins;
 mod registry;
 mod reports;
+mod retention;
 mod runs;
 mod submit;
 
@@ -89,6 +90,8 @@ pub struct Options {
     pub insecure: bool,
     /// How long a host may go on without being heard, in milliseconds; from 1,000 to 3,600,000.
     pub lease_ms: u64,
+    /// How long runs that are over are kept; none: for ever.
+    pub keep: Option<Duration>,
     /// The commit that this program was built from, for `regatta_build_info`.
     pub commit: String,
 }
@@ -106,6 +109,7 @@ impl Options {
             advertise: None,
             insecure: false,
             lease_ms: limits::LEASE_MS,
+            keep: None,
             commit: option_env!("REGATTA_COMMIT")
                 .unwrap_or("unknown")
                 .to_owned(),

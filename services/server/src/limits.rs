@@ -39,6 +39,11 @@ pub(crate) const RUN_ATTEMPTS_MOST: u64 = 1 << 30;
 /// Runs at once that are not over.
 pub(crate) const OPEN_RUNS_MOST: usize = 10_000;
 
+/// How often the leader looks for runs that ended too long ago.
+pub(crate) const PRUNE_EVERY: Duration = Duration::from_mins(10);
+/// How often it looks for what is left of pruned runs.
+pub(crate) const SWEEP_EVERY: Duration = Duration::from_secs(10);
+
 /// Runs of one page of a list, and the default.
 pub(crate) const RUNS_PAGE_MOST: u32 = 1000;
 pub(crate) const RUNS_PAGE: u32 = 100;

@@ -26,6 +26,7 @@ use utoipa::openapi::{
 
 use crate::answer::{Answer, Refusal, json};
 use crate::hosts::{Host, SetPolicy};
+use crate::retention::Pruned;
 
 use rows::{Body, Row, rows};
 
@@ -145,6 +146,7 @@ fn build() -> Result<serde_json::Value, serde_json::Error> {
     define::<Explanation>(&mut generator);
     define::<Host>(&mut generator);
     define::<Problem>(&mut generator);
+    define::<Pruned>(&mut generator);
     define::<Report>(&mut generator);
     define::<RunEvent>(&mut generator);
     define::<RunSummary>(&mut generator);

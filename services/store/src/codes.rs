@@ -11,6 +11,10 @@ use crate::{Error, Policy};
 pub(crate) const DISTRUST: &str = "UPDATE attempts SET blame = 1 WHERE run = $1 AND host = $2 \
      AND (blame IS NULL OR blame = 0) AND outcome NOT IN (4, 7)";
 
+/// Hides a run that is over (state 2 or 3); its client's key can be used again.
+pub(crate) const PRUNE: &str =
+    "UPDATE runs SET pruned = 1, idempotency_key = NULL WHERE id = $1 AND state >= 2";
+
 pub(crate) fn of_outcome(outcome: Outcome) -> (i64, Option<i64>) {
     match outcome {
         Outcome::Exited { exit_code } => (0, Some(exit_code.into())),

@@ -11,6 +11,7 @@ mod blobs;
 mod codes;
 mod error;
 mod postgres;
+mod queries;
 mod reads;
 mod records;
 mod rows;
@@ -34,6 +35,9 @@ pub const PAGE_MOST: u32 = 1000;
 
 /// Most names of hosts, digests of case sets and ids of runs whose keys a writer remembers.
 const KEYS_MOST: usize = 50_000;
+
+/// Rows that one sweep removes: few enough that commits don't wait for it.
+pub const SWEEP_ROWS: u32 = 5_000;
 
 /// A database.
 #[async_trait]
@@ -87,6 +91,18 @@ pub trait Store: Send + Sync {
 
     /// A short log as its agent sent it.
     async fn short_log(&self, attempt: &AttemptId) -> Result<Option<Vec<u8>>, Error>;
+
+    /// Runs that ended before this moment, in milliseconds since 1970, the oldest first.
+    async fn over_before(&self, before_ms: u64, limit: u32) -> Result<Vec<RunHead>, Error>;
+
+    /// Pruned runs of which something is left, the oldest first.
+    async fn pruned(&self, limit: u32) -> Result<Vec<RunId>, Error>;
+
+    /// Removes [`SWEEP_ROWS`] rows of a pruned run at most, as the leader of `epoch`; says whether nothing is left of it.
+    async fn sweep(&self, epoch: u64, run: &RunId) -> Result<bool, Error>;
+
+    /// Bytes that the database takes, without what it would use again before it grew.
+    async fn bytes(&self) -> Result<u64, Error>;
 
     /// How many runs are in which state.
     async fn runs_by_state(&self) -> Result<Vec<(RunState, u64)>, Error>;

@@ -4,6 +4,7 @@
 mod keys;
 mod lead;
 mod partition;
+mod sweep;
 mod write;
 
 use std::time::Duration;
@@ -182,6 +183,22 @@ impl Store for Postgres {
 
     async fn short_log(&self, attempt: &AttemptId) -> Result<Option<Vec<u8>>, Error> {
         self.reads.short_log(attempt).await
+    }
+
+    async fn over_before(&self, before_ms: u64, limit: u32) -> Result<Vec<RunHead>, Error> {
+        self.reads.over_before(before_ms, limit).await
+    }
+
+    async fn pruned(&self, limit: u32) -> Result<Vec<RunId>, Error> {
+        self.reads.pruned(limit).await
+    }
+
+    async fn sweep(&self, epoch: u64, run: &RunId) -> Result<bool, Error> {
+        self.sweep_run(epoch, run).await
+    }
+
+    async fn bytes(&self) -> Result<u64, Error> {
+        self.size().await
     }
 
     async fn runs_by_state(&self) -> Result<Vec<(RunState, u64)>, Error> {

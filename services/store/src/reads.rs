@@ -12,9 +12,10 @@ use sqlx::{
 };
 
 use crate::codes::{from_sql, state, to_sql};
+use crate::queries::{ATTEMPT, EVENTS, HEAD, RECORD};
 use crate::rows::{
     AttemptColumns, CaseSetColumns, EventColumns, HeadColumns, HostColumns, RunColumns,
-    SubmittedColumns,
+    SubmittedColumns, name,
 };
 use crate::{
     CaseSet, EndedRow, Error, EventRow, HostRecord, PAGE_MOST, RunHead, RunRecord, Submitted,
@@ -24,31 +25,6 @@ use crate::{
 const SETS_MOST: usize = 256;
 /// Most cells whose attempts one query names.
 const CELLS_MOST: usize = 1000;
-
-const HEAD: &str = "SELECT id, name, state, submitted_ms, ended_ms, cells, settled, failing, attempts, sequence, \
-     cancelled, rerun_after FROM runs ";
-
-const RECORD: &str = "SELECT id, name, state, submitted_ms, ended_ms, cells, settled, failing, attempts, sequence, \
-     cancelled, rerun_after, file, matrix, pins FROM runs ";
-
-// Columns are as narrow as their values allow where there may be millions of them; here all numbers are wide.
-const ATTEMPT: &str = "SELECT CAST(a.cell AS BIGINT) AS cell, CAST(a.ordinal AS BIGINT) AS ordinal, \
-     CAST(a.sequence AS BIGINT) AS sequence, h.name AS host, CAST(a.outcome AS BIGINT) AS outcome, \
-     CAST(a.code AS BIGINT) AS code, CAST(a.blame AS BIGINT) AS blame, \
-     CAST(CAST(a.passed AS INTEGER) AS BIGINT) AS passed, CAST(a.settled AS BIGINT) AS settled, \
-     CAST(a.failing AS BIGINT) AS failing, CAST(a.wall_ms AS BIGINT) AS wall_ms, \
-     CAST(a.queue_ms AS BIGINT) AS queue_ms, CAST(a.start_us AS BIGINT) AS start_us, a.cpu_us, a.peak_memory_bytes, \
-     a.identity, CAST(a.case_set AS BIGINT) AS case_set, a.log_bytes, a.rest \
-     FROM attempts a JOIN hosts h ON h.key = a.host WHERE a.run = ";
-
-const EVENTS: &str = "SELECT CAST(a.sequence AS BIGINT) AS sequence, CAST(a.settled AS BIGINT) AS settled, \
-     CAST(a.failing AS BIGINT) AS failing, CAST(NULL AS BIGINT) AS state, CAST(a.cell AS BIGINT) AS cell, \
-     CAST(a.ordinal AS BIGINT) AS ordinal, h.name AS host, CAST(a.outcome AS BIGINT) AS outcome, \
-     CAST(a.code AS BIGINT) AS code, CAST(CAST(a.passed AS INTEGER) AS BIGINT) AS passed \
-     FROM attempts a JOIN hosts h ON h.key = a.host WHERE a.run = $1 AND a.sequence > $2 \
-     UNION ALL \
-     SELECT sequence, settled, failing, state, CAST(0 AS BIGINT), CAST(0 AS BIGINT), '', CAST(0 AS BIGINT), \
-     CAST(NULL AS BIGINT), CAST(0 AS BIGINT) FROM run_states WHERE run = $1 AND sequence > $2 ORDER BY 1 LIMIT $3";
 
 /// The connections that read.
 pub(crate) struct Reads<DB: Database> {
@@ -65,6 +41,7 @@ where
     for<'q> &'q str: Encode<'q, DB> + Type<DB>,
     for<'q> i64: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
     for<'q> Vec<u8>: Decode<'q, DB> + Type<DB>,
+    for<'q> String: Decode<'q, DB> + Type<DB>,
     usize: ColumnIndex<DB::Row>,
     for<'r> HeadColumns: FromRow<'r, DB::Row>,
     for<'r> RunColumns: FromRow<'r, DB::Row>,
@@ -95,7 +72,9 @@ where
 
     pub(crate) async fn head(&self, run: &RunId) -> Result<Option<RunHead>, Error> {
         let mut query = QueryBuilder::<DB>::new(HEAD);
-        query.push("WHERE id = ").push_bind(run.as_str());
+        query
+            .push("WHERE pruned = 0 AND id = ")
+            .push_bind(run.as_str());
         let found: Option<HeadColumns> = query
             .build_query_as()
             .fetch_optional(&self.pool)
@@ -110,9 +89,10 @@ where
         limit: u32,
     ) -> Result<Vec<RunHead>, Error> {
         let mut query = QueryBuilder::<DB>::new(HEAD);
+        query.push("WHERE pruned = 0 ");
         if let Some(before) = before {
             query
-                .push("WHERE key < (SELECT key FROM runs WHERE id = ")
+                .push("AND key < (SELECT key FROM runs WHERE id = ")
                 .push_bind(before.as_str())
                 .push(") ");
         }
@@ -129,7 +109,9 @@ where
 
     pub(crate) async fn run(&self, run: &RunId) -> Result<Option<RunRecord>, Error> {
         let mut query = QueryBuilder::<DB>::new(RECORD);
-        query.push("WHERE id = ").push_bind(run.as_str());
+        query
+            .push("WHERE pruned = 0 AND id = ")
+            .push_bind(run.as_str());
         let found: Option<RunColumns> = query
             .build_query_as()
             .fetch_optional(&self.pool)
@@ -161,7 +143,7 @@ where
 
     pub(crate) async fn runs_by_state(&self) -> Result<Vec<(RunState, u64)>, Error> {
         let found: Vec<(i64, i64)> = sqlx::query_as::<DB, _>(
-            "SELECT state, count(*) FROM runs GROUP BY state ORDER BY state",
+            "SELECT state, count(*) FROM runs WHERE pruned = 0 GROUP BY state ORDER BY state",
         )
         .fetch_all(&self.pool)
         .await
@@ -170,6 +152,36 @@ where
             .into_iter()
             .map(|(code, count)| Ok((state(code)?, from_sql(count))))
             .collect()
+    }
+
+    pub(crate) async fn over_before(
+        &self,
+        before_ms: u64,
+        limit: u32,
+    ) -> Result<Vec<RunHead>, Error> {
+        let mut query = QueryBuilder::<DB>::new(HEAD);
+        query
+            .push("WHERE pruned = 0 AND state >= 2 AND ended_ms < ")
+            .push_bind(to_sql(before_ms))
+            .push(" ORDER BY key LIMIT ")
+            .push_bind(i64::from(limit.min(PAGE_MOST)));
+        let found: Vec<HeadColumns> = query
+            .build_query_as()
+            .fetch_all(&self.pool)
+            .await
+            .map_err(Error::while_doing("list old runs"))?;
+        found.into_iter().map(HeadColumns::head).collect()
+    }
+
+    pub(crate) async fn pruned(&self, limit: u32) -> Result<Vec<RunId>, Error> {
+        let found: Vec<String> = sqlx::query_scalar::<DB, String>(
+            "SELECT id FROM runs WHERE pruned = 1 ORDER BY key LIMIT $1",
+        )
+        .bind(i64::from(limit.min(PAGE_MOST)))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(Error::while_doing("list pruned runs"))?;
+        found.iter().map(|id| name(id)).collect()
     }
 
     pub(crate) async fn hosts(&self) -> Result<Vec<HostRecord>, Error> {
@@ -184,7 +196,7 @@ where
 
     /// The key of a run.
     async fn key(&self, run: &RunId) -> Result<Option<i64>, Error> {
-        sqlx::query_scalar::<DB, i64>("SELECT key FROM runs WHERE id = $1")
+        sqlx::query_scalar::<DB, i64>("SELECT key FROM runs WHERE id = $1 AND pruned = 0")
             .bind(run.as_str())
             .fetch_optional(&self.pool)
             .await
@@ -331,11 +343,12 @@ where
         limit: u32,
     ) -> Result<Vec<EventRow>, Error> {
         let doing = || Error::while_doing("read a run's events");
-        let found: Option<(i64, i64)> = sqlx::query_as("SELECT key, cells FROM runs WHERE id = $1")
-            .bind(run.as_str())
-            .fetch_optional(&self.pool)
-            .await
-            .map_err(doing())?;
+        let found: Option<(i64, i64)> =
+            sqlx::query_as("SELECT key, cells FROM runs WHERE id = $1 AND pruned = 0")
+                .bind(run.as_str())
+                .fetch_optional(&self.pool)
+                .await
+                .map_err(doing())?;
         let Some((key, cells)) = found else {
             return Ok(Vec::new());
         };

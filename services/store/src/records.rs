@@ -24,6 +24,8 @@ pub struct Batch {
     pub attempts: Vec<EndedRow>,
     /// Changes of runs' states.
     pub states: Vec<StateRow>,
+    /// Runs that are over and that nobody is to see any more; [`crate::Store::sweep`] removes what is left of them.
+    pub pruned: Vec<RunId>,
     /// Where the touched runs stand after all this.
     pub heads: Vec<RunHead>,
 }
@@ -36,6 +38,7 @@ impl Batch {
             && self.distrusted.is_empty()
             && self.attempts.is_empty()
             && self.states.is_empty()
+            && self.pruned.is_empty()
             && self.heads.is_empty()
     }
 }

@@ -56,7 +56,7 @@ pub(crate) fn from_json<T: DeserializeOwned>(what: &str, text: &str) -> Result<T
         .map_err(|error| Error::Corrupt(format!("{what} that cannot be read ({error})")))
 }
 
-fn name<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Error> {
+pub(crate) fn name<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Error> {
     text.parse()
         .map_err(|error| Error::Corrupt(format!("a name that is none ({error})")))
 }

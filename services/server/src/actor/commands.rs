@@ -54,6 +54,10 @@ impl Actor {
                 let answer = self.set_policy(host, policy, reason).await;
                 self.say(reply, answer);
             }
+            Command::Prune(runs, reply) => {
+                let answer = self.prune(runs).await;
+                self.say(reply, answer);
+            }
             Command::Explain(run, reply) => drop(reply.send(self.scheduler.explain(&run))),
             Command::Hosts(reply) => drop(reply.send(self.host_infos())),
         }
@@ -192,6 +196,9 @@ impl Actor {
             let detail = format!("run {id} is not over yet; wait for its end, or cancel it first");
             return Err(Refusal::conflict("not-over", detail));
         }
+        if self.turn.batch.pruned.contains(&id) {
+            return Err(no_run(&id));
+        }
         let Some(mut record) = self.shared.store.run(&id).await? else {
             return Err(no_run(&id));
         };
@@ -224,6 +231,26 @@ impl Actor {
         })
         .await;
         Ok(summary)
+    }
+
+    /// Nobody sees these runs any more, but for those that are not over.
+    async fn prune(&mut self, runs: Vec<RunId>) -> Answer<u64> {
+        let mut pruned = 0;
+        for id in runs {
+            let pruned_now = self.turn.batch.pruned.contains(&id);
+            if pruned_now || self.runs.contains_key(&id) || self.turn.over.contains_key(&id) {
+                continue;
+            }
+            let head = self.shared.store.head(&id).await?;
+            let over = head.map(|head| head.summary.state);
+            let Some(state) = over.filter(|state| state.is_over()) else {
+                continue;
+            };
+            *self.states.entry(state.name()).or_default() -= 1;
+            self.turn.batch.pruned.push(id);
+            pruned += 1;
+        }
+        Ok(pruned)
     }
 
     async fn set_policy(

@@ -89,6 +89,8 @@ pub(super) enum Command {
         reason: String,
         reply: Reply<Answer<HostInfo>>,
     },
+    /// Hides runs that are over; tells how many.
+    Prune(Vec<RunId>, Reply<Answer<u64>>),
     Explain(RunId, Reply<Option<Explanation>>),
     Hosts(Reply<Vec<HostInfo>>),
 }
@@ -163,6 +165,12 @@ impl ActorHandle {
             reply,
         })
         .await?
+    }
+
+    /// Hides runs that are over, and leaves out those that are not.
+    pub(crate) async fn prune(&self, runs: Vec<RunId>) -> Answer<u64> {
+        self.ask(ANSWER_WITHIN, |reply| Command::Prune(runs, reply))
+            .await?
     }
 
     /// What an open run waits for; none where it is over.

@@ -229,6 +229,16 @@ fn of_the_rest() -> Vec<Row> {
             ..row(Get, "/api/v1/hosts", "listHosts", "All hosts, by name")
         },
         Row {
+            query: &["older_than", "down_to", "dry_run"],
+            gives: json_of("Pruned"),
+            ..row(
+                Post,
+                "/api/v1/prune",
+                "prune",
+                "Remove runs that ended long ago",
+            )
+        },
+        Row {
             takes: &[(JSON, Some("SetPolicy"))],
             gives: json_of("Host"),
             ..row(

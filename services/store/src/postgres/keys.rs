@@ -30,6 +30,10 @@ impl Keys {
         self.runs.insert(run, key);
     }
 
+    pub(super) fn forget_run(&mut self, run: &RunId) {
+        self.runs.remove(run);
+    }
+
     /// Whether this partition was not known before.
     pub(super) fn learn_partition(&mut self, first: i64) -> bool {
         self.partitions.insert(first)

@@ -44,3 +44,29 @@ pub(super) async fn make(db: &mut PgConnection, first: i64) -> Result<(), Error>
     }
     Ok(())
 }
+
+/// Drops the partitions that begin with this key, where all their runs are pruned and later ones are there already. That
+/// takes no longer for a million rows than for one.
+pub(super) async fn drop_if_pruned(db: &mut PgConnection, first: i64) -> Result<(), Error> {
+    let doing = || Error::while_doing("drop a partition");
+    let all_pruned: bool = sqlx::query_scalar(
+        "SELECT NOT EXISTS (SELECT FROM runs WHERE key >= $1 AND key < $2 AND pruned = 0) \
+         AND EXISTS (SELECT FROM runs WHERE key >= $2) AND to_regclass($3) IS NOT NULL",
+    )
+    .bind(first)
+    .bind(first + RUNS)
+    .bind(format!("attempts_{first}"))
+    .fetch_one(&mut *db)
+    .await
+    .map_err(doing())?;
+    if all_pruned {
+        for table in ["attempts", "logs"] {
+            // Made of a number and of the two names above.
+            sqlx::query(AssertSqlSafe(format!("DROP TABLE {table}_{first}")))
+                .execute(&mut *db)
+                .await
+                .map_err(doing())?;
+        }
+    }
+    Ok(())
+}

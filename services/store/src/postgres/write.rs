@@ -9,7 +9,7 @@ use tokio::sync::MutexGuard;
 
 use super::keys::Keys;
 use super::{Postgres, partition};
-use crate::codes::{DISTRUST, of_blame, of_outcome, of_policy, of_state, to_sql};
+use crate::codes::{DISTRUST, PRUNE, of_blame, of_outcome, of_policy, of_state, to_sql};
 use crate::rows::{rest, to_json};
 use crate::{Batch, Committed, Distrusted, EndedRow, Error, HostRecord, NewRun, RunHead, StateRow};
 
@@ -82,6 +82,13 @@ async fn transact(
         doubled += told.saturating_sub(inserted);
     }
     insert_states(&mut db, keys, &batch.states).await?;
+    for run in &batch.pruned {
+        sqlx::query(PRUNE)
+            .bind(run.as_str())
+            .execute(&mut *db)
+            .await
+            .map_err(Error::while_doing("prune a run"))?;
+    }
     update_heads(&mut db, &batch.heads).await?;
     db.commit()
         .await
@@ -90,7 +97,7 @@ async fn transact(
 }
 
 /// The database refuses the transaction of a leader that was deposed.
-async fn fence(db: &mut PgConnection, epoch: u64) -> Result<(), Error> {
+pub(super) async fn fence(db: &mut PgConnection, epoch: u64) -> Result<(), Error> {
     sqlx::query("SELECT fence($1)")
         .bind(to_sql(epoch))
         .execute(db)

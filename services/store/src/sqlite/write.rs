@@ -8,7 +8,7 @@ use regatta_model::{Digest, RunId};
 use sqlx::{Connection as _, QueryBuilder, Sqlite as Database, SqliteConnection};
 
 use super::{Keys, Sqlite};
-use crate::codes::DISTRUST;
+use crate::codes::{DISTRUST, PRUNE};
 use crate::codes::{of_blame, of_outcome, of_policy, of_state, to_sql};
 use crate::rows::{rest, to_json};
 use crate::{
@@ -82,6 +82,13 @@ async fn transact(
     }
     for state in &batch.states {
         insert_state(&mut transaction, keys, state).await?;
+    }
+    for run in &batch.pruned {
+        sqlx::query(PRUNE)
+            .bind(run.as_str())
+            .execute(&mut *transaction)
+            .await
+            .map_err(Error::while_doing("prune a run"))?;
     }
     for head in &batch.heads {
         update_head(&mut transaction, head).await?;

@@ -1,0 +1,174 @@
+//! Runs that are over go, and nothing else does.
+
+use regatta_model::run::RunState;
+use regatta_model::wire::LogPlace;
+use regatta_store::{Batch, EndedRow, NewRun, RunHead, StateRow, Store};
+
+use super::{Database, databases, head, id, lead, new_run, row};
+
+fn over(run: &str, ended_ms: u64) -> RunHead {
+    let mut head = head(run, RunState::Finished, 2);
+    head.summary.ended_ms = Some(ended_ms);
+    head
+}
+
+/// Runs `a` and `b` that are over, and `c` that is not, each with attempts, a log, and a state.
+async fn filled(database: &Database, attempts: u64) {
+    let with_log = |run: &str, cell| EndedRow {
+        log: LogPlace::Inline(String::new()),
+        short_log: vec![1],
+        ..row(run, cell, 1, cell + 2)
+    };
+    let runs = ["a", "b", "c"];
+    let batch = Batch {
+        runs: runs
+            .iter()
+            .map(|run| NewRun {
+                idempotency_key: Some(format!("key-{run}")),
+                ..new_run(run)
+            })
+            .collect(),
+        attempts: runs
+            .iter()
+            .flat_map(|run| (0..attempts).map(|cell| with_log(run, cell)))
+            .collect(),
+        states: runs
+            .iter()
+            .map(|run| StateRow {
+                run: id(run),
+                sequence: 1,
+                state: RunState::Queued,
+                at_ms: 1,
+                settled: 0,
+                failing: 0,
+            })
+            .collect(),
+        heads: vec![
+            over("a", 100),
+            over("b", 200),
+            head("c", RunState::Running, 2),
+        ],
+        ..Batch::default()
+    };
+    database.commit(&batch).await.unwrap();
+}
+
+async fn sweep(store: &dyn Store, run: &str) -> u32 {
+    let epoch = lead(store, "one").await;
+    for round in 1..100 {
+        if store.sweep(epoch, &id(run)).await.unwrap() {
+            return round;
+        }
+    }
+    panic!("{run} is never gone");
+}
+
+fn pruned(runs: &[&str]) -> Batch {
+    Batch {
+        pruned: runs.iter().map(|run| id(run)).collect(),
+        ..Batch::default()
+    }
+}
+
+#[tokio::test]
+async fn a_pruned_run_is_seen_no_more_and_goes_bit_by_bit() {
+    for database in databases().await {
+        filled(&database, 6_000).await;
+        let store = &*database.store;
+        let old = store.over_before(150, 10).await.unwrap();
+        assert_eq!(old, [over("a", 100)]);
+        let old = store.over_before(u64::MAX, 10).await.unwrap();
+        assert_eq!(old.len(), 2, "what is not over is not old");
+        let before = store.bytes().await.unwrap();
+        database
+            .commit(&pruned(&["a", "c", "nobody"]))
+            .await
+            .unwrap();
+        assert!(store.head(&id("a")).await.unwrap().is_none());
+        assert!(store.run(&id("a")).await.unwrap().is_none());
+        assert_eq!(store.attempts(&id("a"), None, 10).await.unwrap(), []);
+        assert_eq!(store.events(&id("a"), 0, 10).await.unwrap(), []);
+        assert_eq!(store.heads(None, 10).await.unwrap().len(), 2);
+        assert_eq!(store.over_before(u64::MAX, 10).await.unwrap().len(), 1);
+        assert!(
+            store.head(&id("c")).await.unwrap().is_some(),
+            "it is not over"
+        );
+        assert!(store.submitted("key-a").await.unwrap().is_none());
+        assert_eq!(store.pruned(10).await.unwrap(), [id("a")]);
+        assert_eq!(
+            sweep(store, "a").await,
+            3,
+            "6,000 logs and 6,000 attempts by 5,000"
+        );
+        assert_eq!(store.pruned(10).await.unwrap(), []);
+        assert_eq!(sweep(store, "a").await, 1, "what is gone is gone");
+        if database.postgres.is_none() {
+            let after = store.bytes().await.unwrap();
+            assert!(after * 5 < before * 4, "{after} of {before} bytes");
+        }
+        for run in ["b", "c"] {
+            assert_eq!(store.attempts(&id(run), None, 10).await.unwrap().len(), 10);
+            assert!(
+                store
+                    .short_log(&row(run, 7, 1, 1).attempt)
+                    .await
+                    .unwrap()
+                    .is_some()
+            );
+            assert_eq!(sweep(store, run).await, 1, "what is not pruned stays");
+            assert_eq!(store.attempts(&id(run), None, 10).await.unwrap().len(), 10);
+        }
+        // The key of a pruned run is free again, and so is its id.
+        let again = NewRun {
+            idempotency_key: Some("key-a".into()),
+            ..new_run("a")
+        };
+        let batch = Batch {
+            runs: vec![again],
+            attempts: vec![row("a", 0, 1, 2)],
+            ..Batch::default()
+        };
+        database.commit(&batch).await.unwrap();
+        assert_eq!(store.attempts(&id("a"), None, 10).await.unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_partition_of_pruned_runs_is_dropped_as_a_whole() {
+    let database = Database::postgres().await;
+    filled(&database, 6_000).await;
+    let store = &*database.store;
+    let postgres = database.postgres.as_ref().unwrap();
+    let partitions =
+        || postgres.psql("SELECT count(*) FROM pg_class WHERE relname ~ '^attempts_[0-9]+$'");
+    database.commit(&pruned(&["a", "b"])).await.unwrap();
+    assert_eq!(sweep(store, "a").await, 3, "c is in the same partition");
+    let over = Batch {
+        heads: vec![over("c", 300)],
+        ..Batch::default()
+    };
+    database.commit(&over).await.unwrap();
+    database.commit(&pruned(&["c"])).await.unwrap();
+    // As if a thousand runs had come since.
+    postgres.psql("ALTER TABLE runs ALTER COLUMN key RESTART WITH 5000");
+    let later = Batch {
+        runs: vec![new_run("later")],
+        attempts: vec![row("later", 0, 1, 1)],
+        ..Batch::default()
+    };
+    database.commit(&later).await.unwrap();
+    assert_eq!(partitions(), "2");
+    assert_eq!(
+        sweep(store, "c").await,
+        1,
+        "at once, however many rows there were"
+    );
+    assert_eq!(partitions(), "1");
+    assert_eq!(sweep(store, "b").await, 1);
+    assert_eq!(
+        store.attempts(&id("later"), None, 10).await.unwrap().len(),
+        1
+    );
+    assert_eq!(postgres.psql("SELECT count(*) FROM runs"), "1");
+}
