@@ -60,7 +60,7 @@ async fn prune_removes_what_is_over_with_its_logs_and_nothing_else() {
         .await
         .unwrap();
     assert_eq!(
-        (&told["runs"], &told["pruned"][0]["run"]),
+        (&told["runs"], &told["gone"][0]["run"]),
         (&1.into(), &over.run.as_str().into())
     );
     assert_eq!(api.run(&over).await.run, over.run, "it was not for earnest");
@@ -122,7 +122,7 @@ async fn prune_down_to_a_size_takes_the_oldest_first_and_no_more() {
         .await
         .unwrap();
     assert_eq!(
-        (&told["runs"], &told["pruned"][0]["run"]),
+        (&told["runs"], &told["gone"][0]["run"]),
         (&1.into(), &runs[0].run.as_str().into())
     );
     assert_eq!(api.run(&runs[1]).await.run, runs[1].run);

@@ -15,7 +15,7 @@ use crate::local::{self, Need};
 #[derive(Debug, Serialize, Deserialize)]
 struct Pruned {
     runs: u64,
-    pruned: Vec<RunSummary>,
+    gone: Vec<RunSummary>,
     database_bytes: u64,
 }
 
@@ -41,7 +41,7 @@ pub(crate) async fn prune(context: &Context, options: &PruneArgs) -> Result<Exit
         return Ok(ExitCode::SUCCESS);
     }
     if options.dry_run {
-        for run in &pruned.pruned {
+        for run in &pruned.gone {
             anstream::println!(
                 "{}  {:<32}{} attempts",
                 run.run,

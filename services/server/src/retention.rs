@@ -40,7 +40,7 @@ pub(crate) struct Pruned {
     /// How many runs nobody sees any more, or would not.
     runs: u64,
     /// The first of them, the oldest first; a thousand at most.
-    pruned: Vec<RunSummary>,
+    gone: Vec<RunSummary>,
     /// Bytes that the database took before.
     database_bytes: u64,
 }
@@ -72,7 +72,7 @@ pub(crate) async fn prune(
     }
     let pruned = Pruned {
         runs,
-        pruned,
+        gone: pruned,
         database_bytes,
     };
     Ok(json(StatusCode::OK, &pruned))
