@@ -251,6 +251,27 @@ fn a_database_that_is_away_costs_time_and_nothing_else() {
 }
 
 #[test]
+fn a_database_whose_disk_is_full_costs_time_and_nothing_else() {
+    let mut pair = Pair::start_on(Postgres::start_on_small_disk(160));
+    pair.until_settled(20);
+    let filler = pair.postgres.fill_disk();
+    // It goes on for as long as there is room in what it has, then it stops or even ends.
+    let before = pair.settled();
+    let refused = || {
+        let page = pair.servers[pair.leader()].log();
+        page.contains("nothing can be recorded") || page.contains("is not renewed")
+    };
+    wait_until("nothing can be recorded", Duration::from_secs(60), refused);
+    std::fs::remove_file(filler).unwrap();
+    if !pair.postgres.runs() {
+        pair.postgres.start_again();
+    }
+    pair.end();
+    let kept = pair.postgres.psql("SELECT max(settled) FROM attempts");
+    assert!(kept.parse::<u64>().unwrap() >= before);
+}
+
+#[test]
 fn a_replica_that_takes_over_has_all_that_was_acknowledged() {
     let mut pair = Pair::start();
     let mut replica = pair.postgres.replica();

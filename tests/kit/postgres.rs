@@ -81,7 +81,38 @@ impl Postgres {
     /// With further settings, like `log_statement=all`.
     pub fn start_with(settings: &[&str]) -> Self {
         crate::need_root();
+        Self::make_in(Self::directory(), settings)
+    }
+
+    /// On a disk of so many megabytes, which can be filled.
+    pub fn start_on_small_disk(megabytes: u32) -> Self {
+        crate::need_root();
         let directory = Self::directory();
+        let mut mount = Command::new("mount");
+        mount
+            .args(["-t", "tmpfs", "-o"])
+            .arg(format!("size={megabytes}m,mode=0755"))
+            .arg("regatta-test")
+            .arg(directory.path());
+        succeed(mount);
+        let mut chown = Command::new("chown");
+        chown.arg(USER).arg(directory.path());
+        succeed(chown);
+        Self::make_in(directory, &["max_wal_size=32MB", "min_wal_size=32MB"])
+    }
+
+    /// Takes all the room that is left on its disk; gives what is to be removed to give it back.
+    ///
+    /// # Panics
+    /// When the file cannot be made.
+    pub fn fill_disk(&self) -> PathBuf {
+        let path = self.directory.path().join("filler");
+        let mut file = std::fs::File::create(&path).unwrap();
+        while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
+        path
+    }
+
+    fn make_in(directory: TempDir, settings: &[&str]) -> Self {
         let mut initdb = as_user(&program("initdb"));
         initdb
             .arg("--pgdata")
@@ -187,6 +218,12 @@ impl Postgres {
         self.wait();
     }
 
+    /// Whether its first process runs.
+    pub fn runs(&self) -> bool {
+        std::fs::read_to_string(format!("/proc/{}/stat", self.process.pid()))
+            .is_ok_and(|stat| !stat.contains(") Z "))
+    }
+
     /// `kill -9` of all its processes.
     pub fn kill(&mut self) {
         let pid = self.process.pid();
@@ -238,5 +275,19 @@ impl Postgres {
     pub fn psql(&self, statement: &str) -> String {
         self.try_psql(statement)
             .unwrap_or_else(|| panic!("{statement} failed"))
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.kill();
+        // Where it is on a disk of its own.
+        drop(
+            Command::new("umount")
+                .arg("-l")
+                .arg(self.directory.path())
+                .stderr(std::process::Stdio::null())
+                .status(),
+        );
     }
 }
