@@ -9,7 +9,7 @@ use regatta_tests::process::{Host, Server};
 use regatta_tests::wait_until;
 use serde_json::Value;
 
-const VERSIONS: u64 = 40;
+const VERSIONS: u64 = 80;
 
 /// Runs four versions beside a baseline on four hosts, of which one is as `broken` says; gives the report.
 ///

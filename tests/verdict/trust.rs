@@ -79,9 +79,11 @@ fn scores_are_the_logarithms_of_odds() {
     assert_eq!(trust.standing(), Standing::Suspect);
     trust.charge(0.005);
     is(&trust, 7.351_735);
+    assert_eq!(trust.standing(), Standing::Suspect, "ln 2000 is 7.6");
+    trust.charge(0.3);
     assert_eq!(
         (trust.standing(), trust.charged),
-        (Standing::Quarantined, 4)
+        (Standing::Quarantined, 5)
     );
 }
 
