@@ -26,7 +26,9 @@ fn ids_are_a_range_that_no_other_container_has() {
     let share = host.make("share");
     fs::set_permissions(&share, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
     let mut specs = Vec::new();
-    for name in ["a", "b", "c"] {
+    // More than one block of ids has.
+    let names: Vec<String> = (0..70).map(|number| format!("c{number}")).collect();
+    for name in &names {
         let mut spec = host.shell(&format!(
             "cat /proc/self/uid_map /proc/self/gid_map > /share/{name}.new; mv /share/{name}.new /share/{name}
              while [ ! -e /share/go ]; do usleep 2000; done"
@@ -35,11 +37,11 @@ fn ids_are_a_range_that_no_other_container_has() {
         host.order(&spec);
         specs.push(spec);
     }
-    until("all three run", || {
-        ["a", "b", "c"].iter().all(|name| share.join(name).exists())
+    until("all of them run", || {
+        names.iter().all(|name| share.join(name).exists())
     });
     let mut taken = BTreeSet::new();
-    for name in ["a", "b", "c"] {
+    for name in &names {
         let map = fs::read_to_string(share.join(name)).unwrap();
         let lines: Vec<Vec<u64>> = map
             .lines()

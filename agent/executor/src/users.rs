@@ -17,19 +17,22 @@ use crate::sys::process::{self, CloneFlags, Side};
 pub(crate) const RANGE: u32 = 65_536;
 /// The first host id in use: above what systemd and distributions hand out, below its ids for foreign images.
 const FIRST: u32 = 0x7000_0000;
+/// Ranges of one block: an executor takes another block when the ones that it has are in use.
+const BLOCK: u32 = 64;
+/// Blocks of one host.
+const BLOCKS: u32 = 60;
+/// Blocks of one executor at most.
+const BLOCKS_OF_ONE: u32 = 4;
 /// Ranges that one executor uses, and so the containers it runs at once at most.
-pub(crate) const RANGES: u32 = 256;
-/// Executors on one host at most.
-const BLOCKS: u32 = 8;
+pub(crate) const RANGES: u32 = BLOCK * BLOCKS_OF_ONE;
 /// Where executors of one host agree on blocks of ranges.
 const LOCKS: &str = "/run/regatta";
 
 /// The ranges of this executor.
 #[derive(Debug)]
 pub(crate) struct Ranges {
-    first: u32,
-    /// Held as long as this executor lives.
-    _block: Flock<File>,
+    /// The first ids of its blocks; each is held as long as this executor lives.
+    blocks: Vec<(u32, Flock<File>)>,
     namespaces: Vec<Option<OwnedFd>>,
     taken: Vec<bool>,
 }
@@ -45,8 +48,27 @@ pub(crate) struct Range {
 impl Ranges {
     /// Takes the first block that no other executor of this host holds.
     pub(crate) fn claim() -> Result<Self, Error> {
+        let mut ranges = Self {
+            blocks: Vec::new(),
+            namespaces: Vec::new(),
+            taken: Vec::new(),
+        };
+        if ranges.grow()? {
+            return Ok(ranges);
+        }
+        Err(Error::Host(format!(
+            "the executors that run on this host already hold all {BLOCKS} blocks of ids ({LOCKS}/ids-*); stop one of them"
+        )))
+    }
+
+    /// Takes a further block; says whether there was one.
+    fn grow(&mut self) -> Result<bool, Error> {
         fs::create_dir_all(LOCKS).map_err(|error| Error::io("make", Path::new(LOCKS), &error))?;
         for block in 0..BLOCKS {
+            let first = FIRST + block * BLOCK * RANGE;
+            if self.blocks.iter().any(|(own, _)| *own == first) {
+                continue;
+            }
             let path = Path::new(LOCKS).join(format!("ids-{block}"));
             let file = OpenOptions::new()
                 .create(true)
@@ -55,28 +77,30 @@ impl Ranges {
                 .open(&path);
             let file = file.map_err(|error| Error::io("open", &path, &error))?;
             if let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                return Ok(Self {
-                    first: FIRST + block * RANGES * RANGE,
-                    _block: lock,
-                    namespaces: (0..RANGES).map(|_| None).collect(),
-                    taken: (0..RANGES).map(|_| false).collect(),
-                });
+                self.blocks.push((first, lock));
+                self.namespaces.extend((0..BLOCK).map(|_| None));
+                self.taken.extend((0..BLOCK).map(|_| false));
+                return Ok(true);
             }
         }
-        Err(Error::Host(format!(
-            "{BLOCKS} executors run on this host already (they hold {LOCKS}/ids-*); stop one of them"
-        )))
+        Ok(false)
     }
 
-    /// Takes a free range; none if all are in use.
+    /// Takes a free range; none if all are in use, and no further block can be had.
     pub(crate) fn take(&mut self) -> Option<Range> {
-        let index = self.taken.iter().position(|taken| !taken)?;
+        let free = |taken: &[bool]| taken.iter().position(|taken| !taken);
+        let index = match free(&self.taken) {
+            Some(index) => index,
+            None if self.taken.len() < usize::try_from(RANGES).ok()? && self.grow().ok()? => {
+                free(&self.taken)?
+            }
+            None => return None,
+        };
+        let place = u32::try_from(index).ok()?;
+        let block = usize::try_from(place / BLOCK).ok()?;
+        let first = self.blocks.get(block)?.0 + place % BLOCK * RANGE;
         *self.taken.get_mut(index)? = true;
-        let offset = u32::try_from(index).ok()?;
-        Some(Range {
-            index,
-            first: self.first + offset * RANGE,
-        })
+        Some(Range { index, first })
     }
 
     /// Gives a range back, once nothing of its container runs any more.
