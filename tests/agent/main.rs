@@ -5,6 +5,7 @@ mod collect;
 mod killed;
 mod layers;
 mod mould;
+mod observe;
 mod outbox;
 mod reconcile;
 mod setup;

@@ -418,3 +418,41 @@ async fn an_agent_that_talks_nonsense_is_refused_or_harmless() {
         cell.attempts[0]
     );
 }
+
+#[tokio::test]
+async fn a_host_that_says_what_it_lacks_gets_nothing_new_until_it_is_mended() {
+    let (_data, server) = fresh(5000).await;
+    let run = server.api.submit(&matrix(3)).await;
+    let mut agent = Agent::new(&server.api, "one", 1);
+    let held = agent.given().await.remove(0).attempt;
+    let lack = "its data lies on a file system that is read-only".to_owned();
+    let lacking = async |agent: &mut Agent, lacks: Vec<String>, ended| {
+        let mut request = agent.request(ended, 0);
+        request.facts.observed.lacks = lacks;
+        let answer: SyncResponse = agent.send(&request).await.json().await.unwrap();
+        answer.start
+    };
+    let end = agent.end(&held, 0);
+    let given = lacking(&mut agent, vec![lack.clone()], vec![end]).await;
+    assert_eq!(given, [], "its place is free, and it gets nothing");
+    let given = lacking(&mut agent, vec![lack.clone(); 100], Vec::new()).await;
+    assert_eq!(given, []);
+    let told = hosts(&server.api).await.remove(0);
+    assert_eq!(
+        told["policy"], "active",
+        "what is seen is not what is willed"
+    );
+    let lacks = told["facts"]["observed"]["lacks"].as_array().unwrap();
+    assert_eq!((lacks.len(), &lacks[0]), (16, &lack.as_str().into()));
+    let page = server.api.http.get(server.api.url("metrics/hosts"));
+    let page = page.send().await.unwrap().text().await.unwrap();
+    assert!(
+        page.contains("regatta_host_lacks{host=\"one\"} 16"),
+        "{page}"
+    );
+    let mut request = agent.request(Vec::new(), 0);
+    request.facts.observed.nodes_free = Some(7);
+    let answer: SyncResponse = agent.send(&request).await.json().await.unwrap();
+    assert_eq!(answer.start.len(), 1, "it is mended");
+    assert_eq!(server.api.run(&run).await.progress.attempts, 1);
+}

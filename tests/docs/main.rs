@@ -311,7 +311,8 @@ fn sync_a_host(server: &Server) {
         "protocol": 1, "host": "boat-1", "incarnation": 1, "sequence": 1, "slots": 2, "free": 2,
         "holding": [], "ended": [],
         "facts": {
-            "kernel": "", "cpu": "", "cpus": 2, "memory_bytes": 1, "version": "", "labels": {}, "disk_free_bytes": 1
+            "kernel": "", "cpu": "", "cpus": 2, "memory_bytes": 1, "version": "", "labels": {}, "disk_free_bytes": 1,
+            "observed": {"nodes_free": 1, "pressure": {"cpu": 1, "memory": 0, "io": 0}, "lacks": []}
         }
     });
     let mut curl = std::process::Command::new("curl");

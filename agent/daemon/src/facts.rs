@@ -7,6 +7,8 @@ use std::path::Path;
 
 use regatta_model::wire::HostFacts;
 
+use crate::observe::observe;
+
 /// Looks at the host. `labels` are the owner's; `arch` is added.
 pub fn gather(data: &Path, labels: &BTreeMap<String, String>) -> HostFacts {
     let mut labels = labels.clone();
@@ -20,6 +22,7 @@ pub fn gather(data: &Path, labels: &BTreeMap<String, String>) -> HostFacts {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         labels,
         disk_free_bytes: disk_free_bytes(data),
+        observed: observe(data),
     }
 }
 

@@ -28,6 +28,7 @@ pub mod layers;
 pub mod layout;
 pub mod link;
 pub mod mould;
+pub mod observe;
 pub mod outbox;
 mod outbox_writer;
 pub mod outcome;

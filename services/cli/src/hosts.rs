@@ -41,13 +41,20 @@ pub(crate) async fn list(context: &Context) -> Result<ExitCode, Failure> {
         "REASON"
     );
     for host in hosts {
+        let lacks = host.more.get("facts").and_then(|facts| {
+            let lacks = facts.get("observed")?.get("lacks")?.as_array()?;
+            let lacks: Vec<&str> = lacks.iter().filter_map(|lack| lack.as_str()).collect();
+            Some(lacks.join("; "))
+        });
+        let mut reasons = vec![host.reason.clone(), lacks.unwrap_or_default()];
+        reasons.retain(|reason| !reason.is_empty());
         let places = format!("{}/{}", host.held, host.slots);
         anstream::println!(
             "{:<32}{:<10}{:<13}{places:>9}  {}",
             host.name,
             host.health,
             host.policy,
-            host.reason
+            reasons.join("; ")
         );
     }
     Ok(ExitCode::SUCCESS)

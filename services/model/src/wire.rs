@@ -68,6 +68,34 @@ pub struct HostFacts {
     pub labels: BTreeMap<String, String>,
     /// Bytes free where its data lives.
     pub disk_free_bytes: u64,
+    /// How it is now.
+    #[serde(default)]
+    pub observed: Observed,
+}
+
+/// How a host is, as its agent sees it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default)]
+pub struct Observed {
+    /// Files that can still be made where its data lives; none where the file system does not count them.
+    pub nodes_free: Option<u64>,
+    /// How much of the last ten seconds tasks stood still.
+    pub pressure: Pressure,
+    /// What keeps it from working, a sentence each; while there is any, it gets nothing new.
+    pub lacks: Vec<String>,
+}
+
+/// Time in which some task of a host waited, of the last ten seconds, in a thousandth; none where its kernel does not
+/// tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default)]
+pub struct Pressure {
+    /// For a processor.
+    pub cpu: Option<u32>,
+    /// For memory.
+    pub memory: Option<u32>,
+    /// For a disk.
+    pub io: Option<u32>,
 }
 
 impl HostFacts {

@@ -95,6 +95,8 @@ pub struct HostState {
     pub slots: u32,
     /// How many more it takes now.
     pub free: u32,
+    /// Whether it says itself that it cannot work: it gets nothing new, whatever is free.
+    pub lacks: bool,
     /// What it holds and has not told the end of.
     pub holding: Vec<Held>,
     /// What ended there and this sync tells. It takes no place on the host any more, but is held until it is

@@ -46,6 +46,8 @@ pub(crate) struct Host {
     pub(crate) incarnation: Incarnation,
     pub(crate) health: Health,
     pub(crate) policy: Policy,
+    /// It says itself that it cannot work.
+    pub(crate) lacks: bool,
     pub(crate) slots: u32,
     /// How many attempts it can be given now.
     pub(crate) room: u32,
@@ -72,6 +74,7 @@ impl Host {
             incarnation: Incarnation(0),
             health: Health::Lost,
             policy: Policy::Active,
+            lacks: false,
             slots: 0,
             room: 0,
             labels: BTreeMap::new(),
@@ -87,7 +90,7 @@ impl Host {
 
     /// Whether it may get anything new.
     pub(crate) fn is_able(&self) -> bool {
-        self.health == Health::Ready && self.policy == Policy::Active
+        self.health == Health::Ready && self.policy == Policy::Active && !self.lacks
     }
 
     /// Whether it carries all of these labels.

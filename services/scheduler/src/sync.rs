@@ -65,6 +65,7 @@ impl Scheduler {
         host.incarnation = incarnation;
         host.health = Health::Ready;
         host.last_sync = now;
+        host.lacks = state.lacks;
         host.slots = state.slots;
         host.capacity = state.capacity;
         if host.labels != state.labels || host.cpu != state.cpu {

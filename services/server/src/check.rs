@@ -18,7 +18,8 @@ use crate::actor::{Synced, SyncedEnd};
 use crate::answer::{Answer, Refusal};
 use crate::limits::{
     ARTIFACTS_MOST, CASE_BYTES_MOST, CASES_MOST, DETAIL_BYTES_MOST, FACT_BYTES_MOST, HOLDING_MOST,
-    LABEL_BYTES_MOST, LABELS_MOST, PATH_BYTES_MOST, PROBLEM_BYTES_MOST, PROBLEMS_MOST, SLOTS_MOST,
+    LABEL_BYTES_MOST, LABELS_MOST, LACKS_MOST, PATH_BYTES_MOST, PROBLEM_BYTES_MOST, PROBLEMS_MOST,
+    SLOTS_MOST,
 };
 
 /// Cuts a text to `most` bytes, at a character.
@@ -90,6 +91,11 @@ pub(crate) fn sync(request: SyncRequest) -> Answer<Synced> {
 fn facts_within(mut facts: HostFacts) -> Result<HostFacts, String> {
     for text in [&mut facts.kernel, &mut facts.cpu, &mut facts.version] {
         cut(text, FACT_BYTES_MOST);
+    }
+    let lacks = &mut facts.observed.lacks;
+    lacks.truncate(LACKS_MOST);
+    for lack in lacks {
+        cut(lack, FACT_BYTES_MOST);
     }
     if facts.labels.len() > LABELS_MOST {
         return Err(format!(

@@ -62,6 +62,8 @@ pub(crate) const LABELS_MOST: usize = 64;
 pub(crate) const LABEL_BYTES_MOST: usize = 256;
 /// Bytes of any other text that an agent tells of its host.
 pub(crate) const FACT_BYTES_MOST: usize = 256;
+/// Sentences about what a host lacks.
+pub(crate) const LACKS_MOST: usize = 16;
 /// Cases of one attempt, and bytes of a case's name.
 pub(crate) const CASES_MOST: usize = 200_000;
 pub(crate) const CASE_BYTES_MOST: usize = 4096;

@@ -254,6 +254,12 @@ struct HostLabel {
     host: String,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PressureLabels {
+    host: String,
+    resource: &'static str,
+}
+
 /// The page `/metrics/hosts`.
 pub(crate) fn hosts_page(hosts: &[HostInfo]) -> Result<String, std::fmt::Error> {
     let mut registry = Registry::with_prefix("regatta_host");
@@ -287,7 +293,39 @@ pub(crate) fn hosts_page(hosts: &[HostInfo]) -> Result<String, std::fmt::Error> 
         "Failures that other hosts did not confirm, since the host was trusted last",
         unconfirmed.clone(),
     );
+    let lacks = Family::<HostLabel, Gauge>::default();
+    let nodes = Family::<HostLabel, Gauge>::default();
+    let pressure = Family::<PressureLabels, Seconds>::default();
+    registry.register(
+        "lacks",
+        "What keeps the host from working, as it says itself",
+        lacks.clone(),
+    );
+    registry.register(
+        "files_free",
+        "Files that can still be made where the host's data lives",
+        nodes.clone(),
+    );
+    registry.register(
+        "pressure_ratio",
+        "Part of the last ten seconds in which some task of the host waited for this",
+        pressure.clone(),
+    );
     for info in hosts {
+        let observed = &info.facts.observed;
+        let parts = [
+            ("cpu", observed.pressure.cpu),
+            ("memory", observed.pressure.memory),
+            ("io", observed.pressure.io),
+        ];
+        for (resource, permille) in parts {
+            let host = info.name.to_string();
+            if let Some(permille) = permille {
+                pressure
+                    .get_or_create(&PressureLabels { host, resource })
+                    .set(f64::from(permille) / 1000.0);
+            }
+        }
         let label = HostLabel {
             host: info.name.to_string(),
         };
@@ -300,6 +338,12 @@ pub(crate) fn hosts_page(hosts: &[HostInfo]) -> Result<String, std::fmt::Error> 
             .set((info.policy == Policy::Active).into());
         if let Some(seconds) = info.silent_seconds {
             silent.get_or_create(&label).set(seconds);
+        }
+        lacks
+            .get_or_create(&label)
+            .set(level(u64::try_from(observed.lacks.len()).unwrap_or(0)));
+        if let Some(free) = observed.nodes_free {
+            nodes.get_or_create(&label).set(level(free));
         }
         unconfirmed
             .get_or_create(&label)

@@ -190,6 +190,7 @@ impl World {
         });
         let uncounted = self.setup.plant == Some(Plant::PlacesUncounted);
         let state = HostState {
+            lacks: false,
             slots: body.slots,
             free: if uncounted { 100 } else { body.free },
             holding: body.holding,

@@ -85,13 +85,15 @@ impl Actor {
             wait,
         } = synced;
         let reborn = self.know(&host, incarnation, sequence, facts.clone());
+        // What ended on a host that cannot work leaves a place that must not be filled.
+        let lacks = !facts.observed.lacks.is_empty();
         let acknowledged: Vec<AttemptId> =
             ended.iter().map(|end| end.row.attempt.clone()).collect();
         // What is known to be held here is judged first, so that what the host gets next takes it into account. Not so
         // with the first words of a new life: what that leads to would be given to the former one, and be lost with it.
         let (held, unknown): (Vec<_>, Vec<_>) = ended
             .into_iter()
-            .partition(|end| !reborn && self.counts(&host, end));
+            .partition(|end| !reborn && !lacks && self.counts(&host, end));
         self.take_ended(&host, held).await;
         let told = |end: &SyncedEnd| Held {
             attempt: end.row.attempt.clone(),
@@ -101,6 +103,7 @@ impl Actor {
         let state = HostState {
             slots,
             free,
+            lacks,
             holding,
             ended: unknown.iter().map(told).collect(),
             capacity: facts.resources(),
