@@ -8,6 +8,7 @@ mod pages;
 mod registry;
 mod runs;
 mod trust;
+mod wire;
 
 #[tokio::test]
 async fn a_server_in_a_process_of_its_own() {
