@@ -9,6 +9,7 @@ mod registry;
 mod retention;
 mod runs;
 mod trust;
+mod wire;
 
 #[tokio::test]
 async fn a_server_in_a_process_of_its_own() {

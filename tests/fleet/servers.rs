@@ -17,9 +17,9 @@ const CELLS: u64 = 200;
 const LEASE: u64 = 4;
 
 /// Two servers and two hosts.
-struct Pair {
-    servers: [Server; 2],
-    hosts: Vec<Host>,
+pub(crate) struct Pair {
+    pub(crate) servers: [Server; 2],
+    pub(crate) hosts: Vec<Host>,
     run: String,
     postgres: Postgres,
     /// Images and blobs, which the servers share.
@@ -28,7 +28,7 @@ struct Pair {
 
 impl Pair {
     /// With a run of which every tenth cell fails.
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_on(Postgres::start())
     }
 
@@ -71,7 +71,7 @@ impl Pair {
         self.shared.run(arguments).expect(0).out.trim().to_owned()
     }
 
-    fn leader(&self) -> usize {
+    pub(crate) fn leader(&self) -> usize {
         let mut leader = None;
         wait_until("a server leads", Duration::from_secs(60), || {
             leader = self.servers.iter().position(Server::leads);
@@ -87,7 +87,7 @@ impl Pair {
             .unwrap_or(0)
     }
 
-    fn until_settled(&self, cells: u64) {
+    pub(crate) fn until_settled(&self, cells: u64) {
         wait_until(
             &format!("{cells} cells are settled"),
             Duration::from_secs(120),
@@ -96,7 +96,7 @@ impl Pair {
     }
 
     /// Waits for the end, checks everything that must hold, and gives the report.
-    fn end(&self) -> Value {
+    pub(crate) fn end(&self) -> Value {
         self.until_settled(CELLS);
         let path = format!("/api/v1/runs/{}", self.run);
         let leader = &self.servers[self.leader()];

@@ -1,5 +1,6 @@
 //! Servers and agents as processes that a test starts, kills and starts again. May not: leave one behind.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -8,6 +9,9 @@ use serde_json::Value;
 
 use crate::command::Data;
 use crate::wait_until;
+
+/// Tells a server or an agent at which step to abort.
+const CRASH_AT: &str = "REGATTA_CRASH_AT";
 
 /// A port of the loopback interface that nobody uses now.
 ///
@@ -73,6 +77,14 @@ impl Process {
         );
     }
 
+    /// Waits for its end, which must be that it aborts.
+    pub fn abort(&mut self) {
+        self.wait();
+        let status = self.child.try_wait().unwrap();
+        let signal = status.and_then(|status| status.signal());
+        assert_eq!(signal, Some(6), "the process aborts: {status:?}");
+    }
+
     /// SIGTERM, and waits for its end.
     pub fn end(&mut self) {
         if self.child.try_wait().is_ok_and(|status| status.is_none()) {
@@ -118,7 +130,7 @@ impl Server {
         let lease = ["--lease".to_owned(), lease.to_string()];
         let options = options.iter().map(ToString::to_string);
         let options: Vec<String> = lease.into_iter().chain(options).collect();
-        let process = Self::launch(&data, before, listen, &options);
+        let process = Self::launch(&data, before, listen, &options, None);
         let url = Self::address(&data);
         Self {
             data,
@@ -129,9 +141,16 @@ impl Server {
         }
     }
 
-    fn launch(data: &Data, before: &[String], listen: &str, options: &[String]) -> Process {
+    fn launch(
+        data: &Data,
+        before: &[String],
+        listen: &str,
+        options: &[String],
+        crash: Option<&str>,
+    ) -> Process {
         let mut command = data.command_in(before, ["server", "--verbose", "--listen", listen]);
         command.args(options);
+        command.envs(crash.map(|at| (CRASH_AT, at)));
         Process::start(&mut command, &data.path().join("server.log"))
     }
 
@@ -152,12 +171,21 @@ impl Server {
 
     /// Starts it again on the same port after it was killed.
     pub fn restart(&mut self) {
+        self.launch_again(None);
+        Self::address(&self.data);
+    }
+
+    /// The same, to abort at a step; that may be before it listens.
+    pub fn restart_to_crash(&mut self, at: &str) {
+        self.launch_again(Some(at));
+    }
+
+    fn launch_again(&mut self, crash: Option<&str>) {
         drop(std::fs::remove_file(
             self.data.path().join("server/address"),
         ));
         let listen = self.url.trim_start_matches("http://").to_owned();
-        self.process = Self::launch(&self.data, &self.before, &listen, &self.options);
-        Self::address(&self.data);
+        self.process = Self::launch(&self.data, &self.before, &listen, &self.options, crash);
     }
 
     /// What it answers to GET; none while it is away.
@@ -226,7 +254,7 @@ impl Host {
     /// With words before the command.
     pub fn start_in(before: &[String], url: &str, name: &str, slots: u32) -> Self {
         let data = Data::new();
-        let process = Self::launch(&data, before, url, name, slots);
+        let process = Self::launch(&data, before, url, name, slots, None);
         Self {
             data,
             name: name.to_owned(),
@@ -237,7 +265,14 @@ impl Host {
         }
     }
 
-    fn launch(data: &Data, before: &[String], url: &str, name: &str, slots: u32) -> Process {
+    fn launch(
+        data: &Data,
+        before: &[String],
+        url: &str,
+        name: &str,
+        slots: u32,
+        crash: Option<&str>,
+    ) -> Process {
         let slots = slots.to_string();
         let arguments = [
             "agent",
@@ -250,6 +285,7 @@ impl Host {
             &slots,
         ];
         let mut command = data.command_in(before, arguments);
+        command.envs(crash.map(|at| (CRASH_AT, at)));
         Process::start(&mut command, &data.path().join("agent.log"))
     }
 
@@ -259,8 +295,17 @@ impl Host {
     }
 
     pub fn restart_agent(&mut self) {
-        let before = &self.before;
-        self.process = Self::launch(&self.data, before, &self.url, &self.name, self.slots);
+        self.launch_again(None);
+    }
+
+    /// Starts it again, to abort at a step.
+    pub fn restart_agent_to_crash(&mut self, at: &str) {
+        self.launch_again(Some(at));
+    }
+
+    fn launch_again(&mut self, crash: Option<&str>) {
+        let (data, before, url) = (&self.data, &self.before, &self.url);
+        self.process = Self::launch(data, before, url, &self.name, self.slots, crash);
     }
 
     /// The process that listens on this host's executor socket.

@@ -12,6 +12,7 @@ use regatta_model::{AttemptId, Outcome};
 use tokio::sync::watch;
 
 use crate::conclude;
+use crate::crash::{self, ASSIGNED, ENDED};
 use crate::failure::{Failure, blocking};
 use crate::host::{Host, Wish, unwanted};
 use crate::identity::Identity;
@@ -86,6 +87,7 @@ pub(crate) async fn run(host: Arc<Host>, mut job: Job) {
     if let Some(task) = host.state().tasks.get_mut(&job.attempt) {
         task.began = Some(began);
     }
+    crash::point(ASSIGNED);
     let contained = host.contain(ready.spec, job.wish.clone()).await;
     drop(place);
     {
@@ -173,6 +175,7 @@ async fn write_down(host: &Arc<Host>, mut outcome: EndedAttempt) {
     if let Some(generation) = host.state().reconcile.generation(&attempt) {
         outcome.generation = generation;
     }
+    crash::point(ENDED);
     while let Err(error) = host.outbox.put(outcome.clone()).await {
         tracing::error!("cannot write down the outcome of {attempt}: {error}; trying again");
         tokio::time::sleep(OUTBOX_PAUSE).await;

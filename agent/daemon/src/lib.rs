@@ -16,6 +16,7 @@ mod attempt;
 pub mod builder;
 pub mod collect;
 mod conclude;
+mod crash;
 pub mod doctor;
 pub mod exec;
 pub mod executor;

@@ -12,6 +12,7 @@ use regatta_model::wire::{HostFacts, PROTOCOL, SyncRequest, SyncResponse};
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::{Options, carry_out};
+use crate::crash::{self, ACKNOWLEDGED, FORGOTTEN};
 use crate::failure::blocking;
 use crate::host::Host;
 use crate::reconcile::Moment;
@@ -261,9 +262,11 @@ impl Conversation<'_> {
         if acknowledged.is_empty() {
             return;
         }
+        crash::point(ACKNOWLEDGED);
         if let Err(error) = self.host.outbox.acknowledge(&acknowledged).await {
             tracing::warn!("cannot tidy the outbox: {error}");
         }
+        crash::point(FORGOTTEN);
         let layout = self.host.layout.clone();
         let cleared = blocking(move || {
             for attempt in acknowledged {

@@ -29,6 +29,7 @@ use tokio::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::Error;
+use crate::crash::{self, TAKEN_UP};
 use crate::lead::Lease;
 use crate::limits::{BATCH_MOST, COMMANDS_MOST, TICK_EVERY};
 use crate::metrics::Metrics;
@@ -189,6 +190,7 @@ pub(crate) async fn start(
         unheard: BTreeMap::new(),
     };
     actor.take_up(hosts, open).await?;
+    crash::point(TAKEN_UP);
     let task = tokio::spawn(actor.run());
     Ok((ActorHandle::new(sender), task))
 }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Error;
 use crate::actor::{self, ActorHandle, Term};
+use crate::crash::{self, CHOSEN};
 use crate::limits::{LEADER_LEASE_MS, LEADER_POLL, LEADER_RENEW_EVERY};
 use crate::retention;
 
@@ -163,6 +164,7 @@ impl Campaign {
 
     /// Leads for as long as the lease is renewed and nothing contradicts.
     async fn serve_term(&self, candidate: &Candidate, epoch: u64, lease: Lease, first: &mut First) {
+        crash::point(CHOSEN);
         let begun = Instant::now();
         let term = Term {
             epoch,

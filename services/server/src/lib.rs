@@ -19,6 +19,7 @@ mod attempts;
 mod body;
 mod cells;
 mod check;
+mod crash;
 mod disk;
 mod events;
 mod hosts;

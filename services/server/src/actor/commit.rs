@@ -9,6 +9,7 @@ use tokio::time::{Duration, Instant};
 
 use super::handle::{HostInfo, scheduler_policy};
 use super::{Actor, Turn, wall_ms};
+use crate::crash::{self, COMMITTED, DECIDED, PUBLISHED};
 use crate::limits::COMMIT_AGAIN_AFTER;
 use crate::metrics::{
     AttemptLabels, HostLabels, Metrics, NO_BLAME, OperationLabel, StateLabel, health_name, level,
@@ -25,11 +26,16 @@ const LAST_TRIES: u32 = 6;
 impl Actor {
     pub(super) async fn end_turn(&mut self) {
         self.complete_batch();
-        if !self.turn.batch.is_empty() && !self.commit().await {
-            // The server ends without its database, or another one leads: whoever waits hears nothing, and asks again
-            // elsewhere or later.
-            self.turn = Turn::default();
-            return;
+        let records = !self.turn.batch.is_empty();
+        if records {
+            crash::point(DECIDED);
+            if !self.commit().await {
+                // The server ends without its database, or another one leads: whoever waits hears nothing, and asks
+                // again elsewhere or later.
+                self.turn = Turn::default();
+                return;
+            }
+            crash::point(COMMITTED);
         }
         if self.term.lease.is_over() {
             // What is recorded is right, but what hosts would hear may contradict the next leader.
@@ -38,6 +44,9 @@ impl Actor {
             return;
         }
         self.publish();
+        if records {
+            crash::point(PUBLISHED);
+        }
     }
 
     /// Adds where the touched runs and hosts stand now.

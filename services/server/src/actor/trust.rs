@@ -8,6 +8,7 @@ use regatta_verdict::judge::is_decisive;
 use regatta_verdict::trust::{Standing, quarantined_most};
 
 use super::{Actor, Todo};
+use crate::crash::{self, REOPENED};
 
 /// What an attempt of a host that is not trusted comes to.
 fn distrust(row: &mut EndedRow) {
@@ -102,6 +103,7 @@ impl Actor {
                 let now = self.now();
                 let effects = self.scheduler.apply(now, Event::Recorded { attempt, next });
                 self.todo.extend(effects.into_iter().map(Todo::Effect));
+                crash::point(REOPENED);
             }
         }
     }
