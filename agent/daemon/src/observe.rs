@@ -56,9 +56,7 @@ fn probe(data: &Path) -> std::io::Result<()> {
     file.write_all(PROBE)?;
     file.sync_all()?;
     let mut back = Vec::new();
-    File::open(&path)?
-        .take(PROBE.len() as u64 + 1)
-        .read_to_end(&mut back)?;
+    File::open(&path)?.take(64).read_to_end(&mut back)?;
     fs::remove_file(&path)?;
     if back == PROBE {
         Ok(())
