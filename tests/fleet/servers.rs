@@ -251,6 +251,22 @@ fn a_database_that_is_away_costs_time_and_nothing_else() {
 }
 
 #[test]
+fn a_database_that_takes_its_time_costs_no_host_its_attempts() {
+    let pair = Pair::start();
+    pair.until_settled(20);
+    // Longer than a host's lease and drift (5.2 s), shorter than what is left of the leader's lease (7 s at least).
+    let slow = "BEGIN; LOCK TABLE attempts IN EXCLUSIVE MODE; SELECT pg_sleep(6); COMMIT";
+    let before = pair.settled();
+    pair.postgres.psql(slow);
+    assert!(
+        pair.settled() <= before + 40,
+        "nothing was recorded meanwhile"
+    );
+    let report = pair.end();
+    assert_eq!(host_faults(&report), 0, "{}", report["counts"]);
+}
+
+#[test]
 fn a_database_whose_disk_is_full_costs_time_and_nothing_else() {
     let mut pair = Pair::start_on(Postgres::start_on_small_disk(160));
     pair.until_settled(20);

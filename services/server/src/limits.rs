@@ -95,6 +95,8 @@ pub(crate) const COMMANDS_MOST: usize = 4096;
 pub(crate) const BATCH_MOST: usize = 512;
 /// How long somebody waits for the actor before being told that the server is busy.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// How long a commit may take until whoever waits is answered without it.
+pub(crate) const COMMIT_SLOW_AFTER: Duration = Duration::from_millis(800);
 /// How long the actor waits before it tries a commit that failed again.
 pub(crate) const COMMIT_AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// How often the scheduler is told that time passed.

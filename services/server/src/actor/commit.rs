@@ -1,16 +1,18 @@
 //! The end of a turn: everything decided is committed in one transaction, then published. May not: publish before.
 
+use std::sync::Arc;
+
 use regatta_model::run::RunState;
 use regatta_model::wire::LogPlace;
 use regatta_model::{HostName, RunId};
 use regatta_scheduler::{Health, HostView};
-use regatta_store::{EndedRow, HostRecord, RunHead};
+use regatta_store::{Committed, EndedRow, Error, HostRecord, RunHead};
 use tokio::time::{Duration, Instant};
 
 use super::handle::{HostInfo, scheduler_policy};
 use super::{Actor, Turn, wall_ms};
 use crate::crash::{self, COMMITTED, DECIDED, PUBLISHED};
-use crate::limits::COMMIT_AGAIN_AFTER;
+use crate::limits::{COMMIT_AGAIN_AFTER, COMMIT_SLOW_AFTER};
 use crate::metrics::{
     AttemptLabels, HostLabels, Metrics, NO_BLAME, OperationLabel, StateLabel, health_name, level,
     policy_name,
@@ -79,7 +81,7 @@ impl Actor {
         let mut tries = 0;
         loop {
             let begun = Instant::now();
-            let result = self.shared.store.commit(&self.turn.batch).await;
+            let result = self.try_commit().await;
             let label = OperationLabel {
                 operation: "commit",
             };
@@ -98,12 +100,15 @@ impl Actor {
                             committed.doubled
                         );
                     }
+                    if begun.elapsed() > COMMIT_SLOW_AFTER {
+                        self.stalled += begun.elapsed();
+                    }
                     return true;
                 }
                 Err(error) if error.is_passing() => {
                     tracing::error!("nothing can be recorded, trying again: {error}");
                 }
-                Err(error @ regatta_store::Error::Deposed(_)) => {
+                Err(error @ Error::Deposed(_)) => {
                     tracing::warn!("this server leads no more: {error}");
                     self.term.end.cancel();
                     return false;
@@ -126,6 +131,26 @@ impl Actor {
             self.refuse_for(COMMIT_AGAIN_AFTER).await;
             self.stalled += begun.elapsed();
         }
+    }
+
+    /// One try. A database that takes its time is as good as away for whoever waits meanwhile: hosts are heard.
+    async fn try_commit(&mut self) -> Result<Committed, Error> {
+        let store = Arc::clone(&self.shared.store);
+        let batch = std::mem::take(&mut self.turn.batch);
+        let result = {
+            let mut commit = store.commit(&batch);
+            tokio::select! {
+                result = &mut commit => result,
+                () = tokio::time::sleep(COMMIT_SLOW_AFTER) => loop {
+                    tokio::select! {
+                        result = &mut commit => break result,
+                        () = self.refuse_for(COMMIT_AGAIN_AFTER) => {}
+                    }
+                },
+            }
+        };
+        self.turn.batch = batch;
+        result
     }
 
     fn publish(&mut self) {
