@@ -8,8 +8,11 @@
 //! Architecture Invariant: whatever a container wrote as its results, nothing here panics, hangs or grows beyond the
 //! limits in [`results::Limits`].
 
+pub mod earlier;
 pub mod excerpt;
 pub mod judge;
 pub mod report;
 pub mod results;
+pub mod sequential;
+mod tally;
 pub mod trust;
