@@ -8,6 +8,7 @@
 //! Architecture Invariant: whatever a container wrote as its results, nothing here panics, hangs or grows beyond the
 //! limits in [`results::Limits`].
 
+pub mod bisect;
 pub mod excerpt;
 pub mod judge;
 pub mod report;
