@@ -2,6 +2,7 @@
 //! values here.
 
 mod bisect;
+mod fdr;
 
 use serde_json::Value;
 

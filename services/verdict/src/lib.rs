@@ -10,6 +10,7 @@
 
 pub mod bisect;
 pub mod excerpt;
+pub mod fdr;
 pub mod judge;
 pub mod report;
 pub mod results;
