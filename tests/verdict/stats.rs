@@ -3,6 +3,7 @@
 
 mod bisect;
 mod fdr;
+mod metrics;
 
 use serde_json::Value;
 

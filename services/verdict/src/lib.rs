@@ -12,6 +12,7 @@ pub mod bisect;
 pub mod excerpt;
 pub mod fdr;
 pub mod judge;
+pub mod metrics;
 pub mod report;
 pub mod results;
 pub mod trust;
