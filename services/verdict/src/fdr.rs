@@ -4,6 +4,12 @@
 /// The share of false ones among those reported that is aimed at.
 pub const LEVEL: f64 = 0.05;
 
+/// The share of broken cases is not held for smaller, or for nearer to all, than this.
+const SHARE_LEAST: f64 = 1e-6;
+
+/// After so many the share moves no more that matters.
+const REPETITIONS: u32 = 30;
+
 /// Which findings to report, by the probability that each is real (Bayesian false discovery rate): the surest first, as long as
 /// the mean probability of being false stays at or below `level`. Equal ones stand in their order; what is no number is not
 /// real. In the order of the input.
@@ -57,4 +63,27 @@ pub fn adjusted(p_values: &[f64]) -> Vec<f64> {
 pub fn benjamini_hochberg(p_values: &[f64], level: f64) -> Vec<bool> {
     let adjusted = adjusted(p_values);
     adjusted.iter().map(|p| *p <= level).collect()
+}
+
+/// Probabilities for a whole comparison from scores of single cases. Each score is the logarithm of the odds that a case is
+/// broken, made with `prior` as the share of broken ones; here that share is what the comparison itself shows: the mean probability
+/// over all `cases`, those without a question counting as 0, found by repetition. A comparison of thousands of cases
+/// in which few are broken would believe too much otherwise, and one in which nearly all are, too little.
+pub fn with_own_prior(scores: &[f64], cases: u64, prior: f64) -> Vec<f64> {
+    let odds = |share: f64| (share / (1.0 - share)).ln();
+    let prior = prior.clamp(SHARE_LEAST, 1.0 - SHARE_LEAST);
+    let all = f64::from(u32::try_from(cases).unwrap_or(u32::MAX)).max(1.0);
+    let at = |share: f64| -> Vec<f64> {
+        let shift = odds(share) - odds(prior);
+        scores
+            .iter()
+            .map(|score| 1.0 / (1.0 + (-score - shift).exp()))
+            .collect()
+    };
+    let mut share = prior;
+    for _ in 0..REPETITIONS {
+        let broken: f64 = at(share).iter().filter(|real| real.is_finite()).sum();
+        share = (broken / all).clamp(SHARE_LEAST, 1.0 - SHARE_LEAST);
+    }
+    at(share)
 }

@@ -1,6 +1,6 @@
 //! Reporting many findings: adjusted p-values as scipy has them, and the share of false ones by hand.
 
-use regatta_verdict::fdr::{LEVEL, adjusted, benjamini_hochberg, by_probability};
+use regatta_verdict::fdr::{LEVEL, adjusted, benjamini_hochberg, by_probability, with_own_prior};
 
 use super::{close, numbers, reference, rows};
 
@@ -44,4 +44,31 @@ fn findings_are_reported_while_few_are_false() {
 fn what_is_no_number_is_never_reported() {
     assert_eq!(benjamini_hochberg(&[f64::NAN, 0.001], LEVEL), [false, true]);
     assert_eq!(adjusted(&[]), [0.0; 0]);
+}
+
+#[test]
+fn a_comparison_has_its_own_share_of_broken_cases() {
+    let odds = |share: f64| (share / (1.0 - share)).ln();
+    // Two sure ones of a thousand: the share is .002 and a little, and a case at even odds under a share of .05 is at
+    // .002 / .998 · 19 = .0381 to 1 or a little more.
+    let real = with_own_prior(&[50.0, 50.0, 0.0], 1000, 0.05);
+    assert!(real[0] > 0.999_999 && real[1] > 0.999_999);
+    let share = real.iter().sum::<f64>() / 1000.0;
+    close(
+        odds(real[2]),
+        odds(share) - odds(0.05),
+        1e-6,
+        &"the share fits what follows from it",
+    );
+    assert!((0.036..0.040).contains(&real[2]), "{}", real[2]);
+    // With the share that the scores were made with nothing changes.
+    let same = with_own_prior(&[50.0, -50.0], 20, 0.05);
+    close(same[0], 1.0, 1e-9, &"sure");
+    close(
+        with_own_prior(&[1.0], 1, 0.5)[0],
+        1.0,
+        1e-3,
+        &"all are broken",
+    );
+    assert_eq!(with_own_prior(&[], 0, 0.05), [0.0; 0]);
 }
