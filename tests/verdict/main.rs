@@ -3,5 +3,6 @@
 mod judge;
 mod report;
 mod results;
+mod stats;
 mod trust;
 mod untold;

@@ -8,9 +8,12 @@
 //! Architecture Invariant: whatever a container wrote as its results, nothing here panics, hangs or grows beyond the
 //! limits in [`results::Limits`].
 
+pub mod bisect;
 pub mod earlier;
 pub mod excerpt;
+pub mod fdr;
 pub mod judge;
+pub mod metrics;
 pub mod report;
 pub mod results;
 pub mod sequential;
