@@ -182,7 +182,8 @@ async fn what_was_known_of_failing_cells_outlives_the_server() {
             over.progress.failing,
             over.progress.attempts
         ),
-        (2, 1, 4)
+        (2, 1, 8),
+        "two reruns of what failed, and four of its baseline"
     );
 }
 

@@ -65,7 +65,7 @@ async fn a_run_goes_from_submission_to_report() {
 }
 
 #[tokio::test]
-async fn a_failing_cell_is_run_again_elsewhere_and_its_baseline_is_confirmed() {
+async fn a_failing_cell_is_run_again_elsewhere_and_so_is_its_baseline() {
     let (_data, server) = fresh(5000).await;
     let source = "name: compared\nimage: mini:1\naxes:\n  v: {values: [1, 2, 3], ordered: true}\ntest: {run: pytest}\n\
                   compare: {axis: v, baseline: 1}\n";
@@ -105,10 +105,13 @@ async fn a_failing_cell_is_run_again_elsewhere_and_its_baseline_is_confirmed() {
         hosts.sort_unstable();
         hosts
     };
-    assert_eq!(hosts(2), ["one", "two"], "the rerun goes to the other host");
+    let failed = hosts(2);
+    assert_eq!(failed.len(), 3);
+    let both = failed.contains(&"one") && failed.contains(&"two");
+    assert!(both, "a rerun goes to the other host: {failed:?}");
     assert_eq!(
         hosts(0).len(),
-        2,
+        5,
         "a break is the difference of two, so the baseline is confirmed"
     );
     assert_eq!(hosts(1).len(), 1);

@@ -7,8 +7,8 @@ use regatta_model::run::{Pins, Progress, RunState, RunSummary};
 use regatta_model::wire::{Artifact, HostFacts, LogPlace};
 use regatta_model::{AttemptId, Blame, Digest, Incarnation, Outcome, RunId};
 use regatta_store::{
-    Batch, Candidate, Cases, Committed, Distrusted, EndedRow, Error, EventKind, HostRecord, NewRun,
-    Policy, RunHead, StateRow, Store,
+    Batch, Candidate, Cases, Committed, Distrusted, EarlierRow, EndedRow, Error, EventKind,
+    HostRecord, NewRun, Policy, RunHead, StateRow, Store,
 };
 use regatta_tests::postgres::Postgres;
 use tempfile::TempDir;
@@ -220,6 +220,11 @@ async fn what_was_committed_is_read_back_as_it_was() {
             settled: 0,
             failing: 0,
         };
+        let said = EarlierRow {
+            run: id("a"),
+            cell: 3,
+            said: r#"{"told":7}"#.into(),
+        };
         let batch = Batch {
             epoch: 0,
             runs: vec![NewRun {
@@ -229,6 +234,7 @@ async fn what_was_committed_is_read_back_as_it_was() {
             hosts: vec![host.clone()],
             distrusted: Vec::new(),
             pruned: Vec::new(),
+            earlier: vec![said.clone()],
             attempts: vec![full.clone(), short.clone(), row("a", 3, 1, 2)],
             states: vec![state],
             heads: vec![head("a", RunState::Running, 4)],
@@ -256,6 +262,7 @@ async fn what_was_committed_is_read_back_as_it_was() {
             (run.matrix, run.file, run.pins),
             (new_run("a").matrix, "matrix.yaml".into(), new_run("a").pins)
         );
+        assert_eq!(store.earlier(&id("a")).await.unwrap(), [said]);
         assert_eq!(store.open_runs().await.unwrap().len(), 1);
         assert_eq!(store.hosts().await.unwrap(), [host]);
         assert_eq!(store.submitted("key").await.unwrap().unwrap().run, id("a"));

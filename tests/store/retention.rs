@@ -172,3 +172,37 @@ async fn a_partition_of_pruned_runs_is_dropped_as_a_whole() {
     );
     assert_eq!(postgres.psql("SELECT count(*) FROM runs"), "1");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn earlier_runs_are_the_newest_finished_ones_of_the_same_name() {
+    for database in databases().await {
+        let runs = ["a", "b", "other", "open", "cancelled", "c", "now", "later"];
+        let state = |run: &str| match run {
+            "open" | "now" => RunState::Running,
+            "cancelled" => RunState::Cancelled,
+            _ => RunState::Finished,
+        };
+        let named = |run: &&str| NewRun {
+            name: if *run == "other" { "other" } else { "name" }.into(),
+            ..new_run(run)
+        };
+        let batch = Batch {
+            runs: runs.iter().map(named).collect(),
+            heads: runs.iter().map(|run| head(run, state(run), 1)).collect(),
+            ..Batch::default()
+        };
+        database.commit(&batch).await.unwrap();
+        let found = async |limit| {
+            let found = database
+                .store
+                .finished_before("name", &id("now"), limit)
+                .await;
+            let ids = found.unwrap().into_iter();
+            ids.map(|record| record.head.summary.run.to_string())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(found(2).await, ["c", "b"]);
+        database.commit(&pruned(&["b"])).await.unwrap();
+        assert_eq!(found(9).await, ["c", "a"]);
+    }
+}

@@ -3,7 +3,10 @@
 use regatta_model::case::{CaseException, CaseStatus, Results};
 use regatta_model::report::Verdict;
 use regatta_model::{Blame, Outcome};
-use regatta_verdict::judge::{AttemptFacts, Decision, Policy, hosts, next, passed_attempt};
+use regatta_verdict::earlier::Earlier;
+use regatta_verdict::judge::{
+    AttemptFacts, Baseline, Decision, Policy, hosts, next, passed_attempt,
+};
 
 const EXIT_0: Outcome = Outcome::Exited { exit_code: 0 };
 const EXIT_1: Outcome = Outcome::Exited { exit_code: 1 };
@@ -226,23 +229,142 @@ fn what_hosts_and_the_platform_did_decides_nothing_and_is_bounded() {
     assert_eq!(next(&facts, None, &Policy::default()).again, 1);
 }
 
-#[test]
-fn a_baseline_that_passed_is_confirmed_once_for_all_that_ask() {
-    let asked = |attempts: &[&str], baseline: &[&str]| {
-        next(&cell(attempts), Some(&cell(baseline)), &Policy::default()).again_baseline
+/// What a cell's attempts beside its baseline's lead to: a verdict, and reruns of the one and the other.
+fn beside(attempts: &[&str], baseline: &[&str]) -> (Option<Verdict>, u32, u32) {
+    beside_with(attempts, baseline, &Earlier::default())
+}
+
+fn beside_with(
+    attempts: &[&str],
+    baseline: &[&str],
+    earlier: &Earlier,
+) -> (Option<Verdict>, u32, u32) {
+    let facts = cell(baseline);
+    let baseline = Baseline {
+        facts: &facts,
+        settled: false,
+        spent: false,
+        earlier,
     };
-    assert_eq!(asked(&["a"], &["."]), 1);
-    assert_eq!(asked(&["a", "a"], &[".", "."]), 0, "it is confirmed");
-    assert_eq!(asked(&["a"], &["b"]), 0, "it is known to fail");
+    let decision = next(&cell(attempts), Some(baseline), &Policy::default());
+    (decision.verdict, decision.again, decision.again_baseline)
+}
+
+#[test]
+fn a_break_is_asked_for_on_both_sides_until_it_is_sure() {
+    use Verdict::{Failed, Flaky, Passed};
+    for (attempts, baseline, verdict, again, again_baseline) in [
+        (&["."][..], &["."][..], Some(Passed), 0, 0),
+        // The baseline goes ahead of others, and nothing is rerun before it is known.
+        (&["a"], &[], None, 0, 1),
+        (&["a"], &["?"], None, 0, 1),
+        // What the baseline fails as well is no question, and what it failed once may be one later.
+        (&["a"], &["a"], Some(Failed), 0, 0),
+        (&["a"], &["a", "."], None, 2, 0),
+        // Two reruns, then controls beside them, only controls where only they are missing.
+        (&["a"], &["."], None, 2, 0),
+        (&["a", "a"], &["."], None, 1, 2),
+        (&["a", "a", "a"], &["."], None, 0, 4),
+        (&["a", "a", "a"], &[".", ".", "."], None, 0, 2),
+        (
+            &["a", "a", "a"],
+            &[".", ".", ".", ".", "."],
+            Some(Failed),
+            0,
+            0,
+        ),
+        // A control that fails as well makes more of both necessary.
+        (&["a", "a", "a"], &[".", "a"], None, 2, 1),
+        // Half the time is broken too.
+        (
+            &["a", ".", "a", "a", ".", "a", ".", "a", "a", "a", "."],
+            &[".", ".", ".", ".", ".", ".", ".", ".", ".", ".", "."],
+            Some(Failed),
+            0,
+            0,
+        ),
+        // Chance: it has to pass often before it is believed.
+        (&["a", "."], &["."], None, 1, 0),
+        (&["a", ".", "."], &["."], None, 2, 0),
+        (
+            &["a", ".", ".", ".", ".", ".", ".", ".", ".", ".", "."],
+            &["."],
+            Some(Flaky),
+            0,
+            0,
+        ),
+        // A failure without a case is a case of its own.
+        (&["!", "!"], &["."], None, 1, 2),
+        (&["!", "a"], &["!"], Some(Failed), 0, 0),
+        // Without set-up nothing was tested, and nothing is asked of the other side.
+        (&["s"], &["."], None, 1, 0),
+        (&["s", "s"], &["."], Some(Failed), 0, 0),
+        (&["a"], &["s"], None, 1, 0),
+    ] {
+        assert_eq!(
+            beside(attempts, baseline),
+            (verdict, again, again_baseline),
+            "{attempts:?} beside {baseline:?}"
+        );
+    }
+}
+
+#[test]
+fn what_earlier_runs_say_of_the_baseline_counts_until_a_control_fails() {
+    let mut earlier = Earlier::default();
+    for facts in cell(&["."; 60]) {
+        earlier.add(&facts);
+    }
+    let failing = |count: u32| Earlier {
+        failed: [("a".to_owned(), count)].into(),
+        ..earlier.clone()
+    };
+    // It is sure sooner, but never without controls.
+    assert_eq!(beside_with(&["a", "a"], &["."], &earlier), (None, 0, 4));
+    // A case that is known to fail by chance wants more than one that never did.
+    assert_eq!(beside_with(&["a", "a"], &["."], &failing(12)), (None, 1, 2));
+    let attempts = ["a"; 4];
+    let controls = [".", "a", ".", "a", ".", ".", "."];
+    let (verdict, again, _) = beside_with(&attempts, &controls, &earlier);
     assert_eq!(
-        asked(&["a"], &[]),
-        0,
-        "its own first attempt is still to come"
+        (verdict, again),
+        (None, 1),
+        "what was before is another world"
     );
-    assert_eq!(asked(&["."], &["."]), 0);
+}
+
+#[test]
+fn reruns_end_at_what_the_matrix_allows() {
+    let policy = Policy {
+        at_most: 2,
+        ..Policy::default()
+    };
+    let facts = cell(&["."]);
+    let baseline = Baseline {
+        facts: &facts,
+        settled: true,
+        spent: false,
+        earlier: &Earlier::default(),
+    };
+    let decide = |attempts: &[&str]| {
+        let Decision {
+            verdict,
+            again,
+            again_baseline,
+        } = next(&cell(attempts), Some(baseline), &policy);
+        (verdict, again, again_baseline)
+    };
+    assert_eq!(decide(&["a", ".", "."]), (Some(Verdict::Flaky), 0, 0));
+    assert_eq!(decide(&["a", "a", "a"]), (None, 0, 2));
+    let none = Policy {
+        at_most: 0,
+        ..policy
+    };
+    let decision = next(&cell(&["a"]), Some(baseline), &none);
     assert_eq!(
-        next(&cell(&["a"]), None, &Policy::default()).again_baseline,
-        0
+        (decision.verdict, decision.again_baseline),
+        (Some(Verdict::Failed), 0),
+        "the first failure decides"
     );
 }
 

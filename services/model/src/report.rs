@@ -269,6 +269,10 @@ pub enum FindingKind {
     Failure,
     /// Tests that pass in the baseline did not run.
     Missing,
+    /// A version may have broken something: the reruns that are allowed do not tell.
+    Unresolved,
+    /// The baseline fails now what it passed before: something changed around all versions.
+    Environment,
     /// Set-up, image or results failed: nothing could be tested.
     Platform,
 }

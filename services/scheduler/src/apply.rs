@@ -77,12 +77,15 @@ impl Scheduler {
         if next.settled {
             run.settle(*cell, *ordinal);
         }
+        for other in &next.settles {
+            run.settle(*other, 0);
+        }
         if run.stopped.is_none() {
             for (Again { cell, attempts, .. }, avoid) in next.again.iter().zip(&avoided) {
                 run.want(*cell, *attempts, avoid, now);
             }
         }
-        let fail_fast = next.settled && next.failed && run.fail_fast && run.stopped.is_none();
+        let fail_fast = next.failed && run.fail_fast && run.stopped.is_none();
         if fail_fast {
             self.stop(
                 index,
@@ -90,8 +93,11 @@ impl Scheduler {
                 false,
                 effects,
             );
-        } else if next.settled {
-            self.revoke_rest(index, *cell, effects);
+        } else {
+            let own = next.settled.then_some(*cell);
+            for cell in own.into_iter().chain(next.settles.iter().copied()) {
+                self.revoke_rest(index, cell, effects);
+            }
         }
         self.refresh_run(index, effects);
         if let Some(host) = holder {

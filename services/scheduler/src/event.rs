@@ -111,12 +111,15 @@ pub struct HostState {
     pub capacity: Resources,
 }
 
-/// What is wanted after an attempt was judged. A cell that is not settled must have an attempt under way or in `again`.
+/// What is wanted after an attempt was judged. A cell that is not settled has an attempt under way or in `again`, or waits
+/// for those of another cell.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Next {
     /// Whether the attempt's cell has its verdict now.
     pub settled: bool,
-    /// Whether it counts as failed (for fail-fast).
+    /// Other cells that have their verdict now: they waited for what this one says.
+    pub settles: Vec<CellNumber>,
+    /// Whether any of these counts as failed (for fail-fast).
     pub failed: bool,
     /// Further attempts, of this cell or of others (its baseline). A cell that was settled is open again.
     pub again: Vec<Again>,

@@ -6,6 +6,7 @@ mod book;
 mod carry;
 mod commands;
 mod commit;
+mod earlier;
 mod facts;
 mod handle;
 mod live;

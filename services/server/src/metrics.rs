@@ -135,13 +135,15 @@ const VERDICTS: [Verdict; 4] = [
     Verdict::Flaky,
     Verdict::Unresolved,
 ];
-const KINDS: [FindingKind; 7] = [
+const KINDS: [FindingKind; 9] = [
     FindingKind::Regression,
     FindingKind::Fix,
     FindingKind::Flaky,
     FindingKind::Host,
     FindingKind::Failure,
     FindingKind::Missing,
+    FindingKind::Unresolved,
+    FindingKind::Environment,
     FindingKind::Platform,
 ];
 
@@ -153,6 +155,8 @@ pub(crate) const fn kind_name(kind: FindingKind) -> &'static str {
         FindingKind::Host => "host",
         FindingKind::Failure => "failure",
         FindingKind::Missing => "missing",
+        FindingKind::Unresolved => "unresolved",
+        FindingKind::Environment => "environment",
         FindingKind::Platform => "platform",
     }
 }

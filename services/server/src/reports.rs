@@ -8,7 +8,8 @@ use regatta_model::matrix::Matrix;
 use regatta_model::report::{CellReport, Report};
 use regatta_model::run::RunSummary;
 use regatta_model::{CellNumber, Digest, RunId};
-use regatta_store::{CaseSet, EndedRow, Error, PAGE_MOST, Store};
+use regatta_store::{CaseSet, EarlierRow, EndedRow, Error, PAGE_MOST, Store};
+use regatta_verdict::earlier::Earlier;
 use regatta_verdict::report::{AttemptRow, Builder, CaseNames};
 
 use crate::metrics::{KindLabel, kind_name};
@@ -58,6 +59,16 @@ impl Rows {
     }
 }
 
+/// What earlier runs say of cells that others are compared with.
+async fn earlier(
+    store: &dyn Store,
+    run: &RunSummary,
+) -> Result<BTreeMap<CellNumber, Earlier>, Error> {
+    let rows = store.earlier(&run.run).await?;
+    let read = |row: EarlierRow| Some((row.cell, serde_json::from_str(&row.said).ok()?));
+    Ok(rows.into_iter().filter_map(read).collect())
+}
+
 /// A run's report.
 pub(crate) async fn report(
     store: &dyn Store,
@@ -65,6 +76,7 @@ pub(crate) async fn report(
     run: &RunSummary,
 ) -> Result<Report, Error> {
     let mut builder = Builder::new(matrix, run, now_ms());
+    builder.knows(earlier(store, run).await?);
     let mut rows = Rows::default();
     let mut after: Option<(CellNumber, u32)> = None;
     loop {
@@ -91,6 +103,7 @@ pub(crate) async fn cells(
     let needed: BTreeSet<CellNumber> = wanted.iter().copied().chain(baselines).collect();
     let needed: Vec<CellNumber> = needed.into_iter().collect();
     let mut builder = Builder::of_cells(matrix, run, now_ms());
+    builder.knows(earlier(store, run).await?);
     let mut rows = Rows::default();
     for row in store.attempts_of(&run.run, &needed).await? {
         builder.add(rows.row(row));

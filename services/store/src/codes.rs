@@ -15,6 +15,13 @@ pub(crate) const DISTRUST: &str = "UPDATE attempts SET blame = 1 WHERE run = $1 
 pub(crate) const PRUNE: &str =
     "UPDATE runs SET pruned = 1, idempotency_key = NULL WHERE id = $1 AND state >= 2";
 
+/// What earlier runs say of a cell (2) of a run (1), once.
+pub(crate) const EARLIER: &str =
+    "INSERT INTO earlier (run, cell, said) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+
+/// The same of all cells of a run.
+pub(crate) const FORGET_EARLIER: &str = "DELETE FROM earlier WHERE run = $1";
+
 pub(crate) fn of_outcome(outcome: Outcome) -> (i64, Option<i64>) {
     match outcome {
         Outcome::Exited { exit_code } => (0, Some(exit_code.into())),

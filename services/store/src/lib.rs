@@ -26,8 +26,8 @@ use regatta_model::{AttemptId, CellNumber, HostName, RunId};
 pub use blobs::{BlobKey, BlobStream, Blobs};
 pub use error::Error;
 pub use records::{
-    Batch, Candidate, CaseSet, Cases, Committed, Distrusted, EndedRow, EventKind, EventRow,
-    HostRecord, Leadership, NewRun, Policy, RunHead, RunRecord, StateRow, Submitted,
+    Batch, Candidate, CaseSet, Cases, Committed, Distrusted, EarlierRow, EndedRow, EventKind,
+    EventRow, HostRecord, Leadership, NewRun, Policy, RunHead, RunRecord, StateRow, Submitted,
 };
 
 /// Most rows that one read gives.
@@ -82,6 +82,17 @@ pub trait Store: Send + Sync {
 
     /// The cells of a run of which this host ended an attempt that is not blamed on host or platform, in order.
     async fn cells_of(&self, run: &RunId, host: &HostName) -> Result<Vec<CellNumber>, Error>;
+
+    /// The newest finished runs of the matrix `name` that were submitted before `run`, the newest first.
+    async fn finished_before(
+        &self,
+        name: &str,
+        run: &RunId,
+        limit: u32,
+    ) -> Result<Vec<RunRecord>, Error>;
+
+    /// What earlier runs say of cells of this one, by cell.
+    async fn earlier(&self, run: &RunId) -> Result<Vec<EarlierRow>, Error>;
 
     /// One ended attempt.
     async fn attempt(&self, attempt: &AttemptId) -> Result<Option<EndedRow>, Error>;

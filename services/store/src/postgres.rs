@@ -1,6 +1,7 @@
 //! PostgreSQL: for fleets. Several servers use one database; one of them leads and writes, and the database refuses
 //! what a deposed one writes. May not: hold a transaction open while nothing is asked of the database.
 
+mod heads;
 mod keys;
 mod lead;
 mod partition;
@@ -19,8 +20,8 @@ use keys::Keys;
 
 use crate::reads::Reads;
 use crate::{
-    Batch, Candidate, Committed, EndedRow, Error, EventRow, HostRecord, Leadership, RunHead,
-    RunRecord, Store, Submitted,
+    Batch, Candidate, Committed, EarlierRow, EndedRow, Error, EventRow, HostRecord, Leadership,
+    RunHead, RunRecord, Store, Submitted,
 };
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/postgres");
@@ -183,6 +184,19 @@ impl Store for Postgres {
 
     async fn short_log(&self, attempt: &AttemptId) -> Result<Option<Vec<u8>>, Error> {
         self.reads.short_log(attempt).await
+    }
+
+    async fn finished_before(
+        &self,
+        name: &str,
+        run: &RunId,
+        limit: u32,
+    ) -> Result<Vec<RunRecord>, Error> {
+        self.reads.finished_before(name, run, limit).await
+    }
+
+    async fn earlier(&self, run: &RunId) -> Result<Vec<EarlierRow>, Error> {
+        self.reads.earlier(run).await
     }
 
     async fn over_before(&self, before_ms: u64, limit: u32) -> Result<Vec<RunHead>, Error> {

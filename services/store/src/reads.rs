@@ -1,5 +1,7 @@
 //! Reading back, the same over every database: both understand this SQL. May not: write.
 
+mod earlier;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use regatta_model::case::{CaseException, CaseStatus, Results};
 use regatta_model::run::{Pins, Progress, RunState, RunSummary};
 use regatta_model::wire::{Artifact, HostFacts, LogPlace};
-use regatta_model::{AttemptId, Blame, Digest, HostName, Incarnation, Outcome, RunId};
+use regatta_model::{AttemptId, Blame, CellNumber, Digest, HostName, Incarnation, Outcome, RunId};
 use serde::{Deserialize, Serialize};
 
 /// What is recorded in one transaction, in this order.
@@ -20,6 +20,8 @@ pub struct Batch {
     pub hosts: Vec<HostRecord>,
     /// Hosts whose recorded attempts of a run count for nothing any more.
     pub distrusted: Vec<Distrusted>,
+    /// What earlier runs say of cells; the first that is recorded of a cell stays.
+    pub earlier: Vec<EarlierRow>,
     /// Ended attempts.
     pub attempts: Vec<EndedRow>,
     /// Changes of runs' states.
@@ -36,11 +38,23 @@ impl Batch {
         self.runs.is_empty()
             && self.hosts.is_empty()
             && self.distrusted.is_empty()
+            && self.earlier.is_empty()
             && self.attempts.is_empty()
             && self.states.is_empty()
             && self.pruned.is_empty()
             && self.heads.is_empty()
     }
+}
+
+/// What earlier runs of the same matrix say of a cell, as its run takes it into account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EarlierRow {
+    /// Which run.
+    pub run: RunId,
+    /// Which cell.
+    pub cell: CellNumber,
+    /// What they say, as the caller writes it.
+    pub said: String,
 }
 
 /// A host whose attempts of a run are blamed on it, whatever they ended as; those blamed on the platform, and those that

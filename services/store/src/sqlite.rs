@@ -20,8 +20,8 @@ use tokio::sync::Mutex;
 use crate::codes::from_sql;
 use crate::reads::Reads;
 use crate::{
-    Batch, Candidate, Committed, EndedRow, Error, EventRow, HostRecord, Leadership, RunHead,
-    RunRecord, Store, Submitted,
+    Batch, Candidate, Committed, EarlierRow, EndedRow, Error, EventRow, HostRecord, Leadership,
+    RunHead, RunRecord, Store, Submitted,
 };
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/sqlite");
@@ -209,6 +209,19 @@ impl Store for Sqlite {
 
     async fn short_log(&self, attempt: &AttemptId) -> Result<Option<Vec<u8>>, Error> {
         self.reads.short_log(attempt).await
+    }
+
+    async fn finished_before(
+        &self,
+        name: &str,
+        run: &RunId,
+        limit: u32,
+    ) -> Result<Vec<RunRecord>, Error> {
+        self.reads.finished_before(name, run, limit).await
+    }
+
+    async fn earlier(&self, run: &RunId) -> Result<Vec<EarlierRow>, Error> {
+        self.reads.earlier(run).await
     }
 
     async fn over_before(&self, before_ms: u64, limit: u32) -> Result<Vec<RunHead>, Error> {

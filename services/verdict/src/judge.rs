@@ -1,11 +1,21 @@
 //! Whether an attempt passed, what its cell comes to, and whether more attempts are wanted. May not: know where or when
 //! an attempt runs, or read blame out of text.
 
+mod beside;
+mod passed;
+
 use std::collections::BTreeSet;
 
 use regatta_model::case::{CaseStatus, Results};
+use regatta_model::matrix::Matrix;
 use regatta_model::report::Verdict;
 use regatta_model::{Blame, HostName, Ordinal, Outcome};
+
+use beside::Beside;
+pub use passed::passed_attempt;
+
+use crate::earlier::Earlier;
+use crate::sequential::{Depth, Rule};
 
 /// Host faults that a cell outlives even where `rerun.at-most` is less: a lost host must not decide.
 pub const HOST_FAULTS_LEAST: u32 = 3;
@@ -68,112 +78,17 @@ impl AttemptFacts {
     pub fn is_decisive(&self) -> bool {
         is_decisive(self.outcome, self.blame)
     }
+
+    /// Whether it failed as a whole: no case tells why.
+    pub const fn is_whole(&self) -> bool {
+        !self.passed && self.failing.is_empty()
+    }
 }
 
 /// Whether an attempt that ended so may decide a verdict.
 pub fn is_decisive(outcome: Outcome, blame: Option<Blame>) -> bool {
     let ran = !matches!(outcome, Outcome::Cancelled | Outcome::HostLost);
     ran && !matches!(blame, Some(Blame::Host | Blame::Platform))
-}
-
-/// Whether an attempt counts as passed, whose doing it is where its agent does not say, and what is to tell about it
-/// beyond the outcome's name (empty: nothing).
-///
-/// Exit status and results must agree: an exit with 0 and failing cases is no pass, nor is one whose results are cut,
-/// unreadable, or hold no case. An exit with another status is a failure, whether or not a case failed.
-pub fn passed_attempt(outcome: Outcome, results: &Results) -> (bool, Option<Blame>, String) {
-    let failed = |detail: String| (false, Some(Blame::Test), detail);
-    match outcome {
-        Outcome::Exited { exit_code: 0 } => match disagreement(results) {
-            None => (true, None, String::new()),
-            Some(detail) => failed(format!("exit status 0, but {detail}")),
-        },
-        Outcome::Exited { exit_code } => {
-            failed(format!("exit status {exit_code}{}", beside(results)))
-        }
-        Outcome::Signaled { signal } => failed(format!(
-            "ended by signal {signal}{}{}",
-            signal_name(signal),
-            beside(results)
-        )),
-        Outcome::TimedOut => failed(format!("ended by its time limit{}", beside(results))),
-        Outcome::OutOfMemory => failed(format!("ended by its memory limit{}", beside(results))),
-        Outcome::Cancelled => (false, None, String::new()),
-        Outcome::SetupFailed => failed("its set-up failed: nothing was tested".into()),
-        Outcome::ImageFailed => (
-            false,
-            Some(Blame::Platform),
-            "its image could not be had: nothing was tested".into(),
-        ),
-        Outcome::HostLost => (false, Some(Blame::Host), "its host was lost".into()),
-    }
-}
-
-/// Why results do not agree with an exit status of 0.
-fn disagreement(results: &Results) -> Option<String> {
-    let failing = failing(results);
-    if failing > 0 {
-        Some(format!("{} failed", of_cases(failing, results)))
-    } else if let Some(problem) = results.problems.first() {
-        Some(format!("its results are not whole: {problem}"))
-    } else if results.found && results.names.is_empty() {
-        Some("its results hold no case".into())
-    } else {
-        None
-    }
-}
-
-/// What the results say beside a failing end, as the rest of a sentence.
-fn beside(results: &Results) -> String {
-    let failing = failing(results);
-    if let Some(problem) = results.problems.first() {
-        format!(", and its results are not whole: {problem}")
-    } else if failing > 0 {
-        format!(", {} failed", of_cases(failing, results))
-    } else if !results.found {
-        String::new()
-    } else if results.names.is_empty() {
-        ", and its results hold no case".into()
-    } else {
-        match results.names.len() {
-            1 => ", though its only case did not fail".into(),
-            cases => format!(", though none of its {cases} cases failed"),
-        }
-    }
-}
-
-fn failing(results: &Results) -> usize {
-    results
-        .exceptions
-        .iter()
-        .filter(|e| e.status.is_failure())
-        .count()
-}
-
-fn of_cases(failing: usize, results: &Results) -> String {
-    let all = results.names.len();
-    format!(
-        "{failing} of {all} {}",
-        if all == 1 { "case" } else { "cases" }
-    )
-}
-
-fn signal_name(signal: i32) -> &'static str {
-    match signal {
-        1 => " (SIGHUP)",
-        2 => " (SIGINT)",
-        3 => " (SIGQUIT)",
-        4 => " (SIGILL)",
-        6 => " (SIGABRT)",
-        7 => " (SIGBUS)",
-        8 => " (SIGFPE)",
-        9 => " (SIGKILL)",
-        11 => " (SIGSEGV)",
-        13 => " (SIGPIPE)",
-        15 => " (SIGTERM)",
-        31 => " (SIGSYS)",
-        _ => "",
-    }
 }
 
 /// What the matrix says about how much evidence is wanted.
@@ -185,6 +100,27 @@ pub struct Policy {
     pub at_most: u32,
     /// How often a verdict may be wrong (`rerun.error-rate`), from 0 to 1.
     pub error_rate: f64,
+}
+
+impl Policy {
+    /// What a matrix says.
+    pub fn of(matrix: &Matrix) -> Self {
+        let rerun = matrix.rerun();
+        Self {
+            repeat: matrix.repeat(),
+            at_most: rerun.at_most,
+            error_rate: rerun.error_rate,
+        }
+    }
+
+    /// How much evidence a comparison wants.
+    pub const fn rule(&self) -> Rule {
+        Rule {
+            error_rate: self.error_rate,
+            reruns_most: self.at_most,
+            depth: Depth::Usual,
+        }
+    }
 }
 
 /// As in a matrix that says nothing about it.
@@ -209,7 +145,18 @@ pub struct Decision {
     pub again_baseline: u32,
 }
 
-/// What the attempts of a cell say, counted. All that a policy may look at.
+impl Decision {
+    /// There is nothing more to ask.
+    const fn settled(verdict: Verdict) -> Self {
+        Self {
+            verdict: Some(verdict),
+            again: 0,
+            again_baseline: 0,
+        }
+    }
+}
+
+/// What the attempts of a cell say, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
     /// Decisive attempts that passed.
@@ -220,24 +167,51 @@ pub struct Evidence {
     pub scattered: bool,
     /// A case both failed and passed within one attempt.
     pub flaky: bool,
-    /// Decisive attempts of the baseline that passed, and that failed; none where there is no baseline.
-    pub baseline: Option<(u32, u32)>,
+}
+
+/// What a cell is compared with.
+#[derive(Clone, Copy, Debug)]
+pub struct Baseline<'a> {
+    /// Its attempts that ended so far, in any order.
+    pub facts: &'a [AttemptFacts],
+    /// Whether it has a verdict: no attempt of it is to come unless somebody asks.
+    pub settled: bool,
+    /// Whether no further attempt of it can be had.
+    pub spent: bool,
+    /// What earlier runs say of it.
+    pub earlier: &'a Earlier,
 }
 
 /// What is wanted after these attempts of a cell, all that ended so far, in any order. `baseline` has its baseline
 /// cell's, where something is compared and the cell has one.
 ///
 /// What hosts or the platform are to blame for is run again, a bounded number of times, and decides nothing.
-pub fn next(cell: &[AttemptFacts], baseline: Option<&[AttemptFacts]>, policy: &Policy) -> Decision {
-    let evidence = Evidence {
-        baseline: baseline.map(tally),
-        ..evidence(cell)
+pub fn next(cell: &[AttemptFacts], baseline: Option<Baseline<'_>>, policy: &Policy) -> Decision {
+    let evidence = evidence(cell);
+    let beside = baseline.map_or(Beside::Alone, |baseline| {
+        Beside::of(cell, &baseline, policy)
+    });
+    let repeat = policy.repeat.max(1);
+    let had = evidence.passed.saturating_add(evidence.failed);
+    let decision = match beside {
+        // Of a cell that nobody compares, or that fails like its baseline, it is only asked how often.
+        _ if had < repeat => Decision {
+            again: repeat - had,
+            again_baseline: beside.asks().1,
+            ..Decision::default()
+        },
+        Beside::Alone => confirm(&evidence, policy),
+        Beside::Waits | Beside::Asks(..) => {
+            let (again, again_baseline) = beside.asks();
+            Decision {
+                verdict: None,
+                again,
+                again_baseline,
+            }
+        }
+        Beside::Regressed => Decision::settled(Verdict::Failed),
+        Beside::Alike | Beside::Answered => Decision::settled(verdict(&evidence)),
     };
-    let mut decision = weigh(&evidence, policy);
-    if cell.iter().all(|a| a.outcome == Outcome::SetupFailed) {
-        // Nothing was tested: there is nothing to compare.
-        decision.again_baseline = 0;
-    }
     if decision.verdict.is_some() || faults_bearable(cell, policy) {
         return decision;
     }
@@ -247,10 +221,7 @@ pub fn next(cell: &[AttemptFacts], baseline: Option<&[AttemptFacts]>, policy: &P
     } else {
         Verdict::Unresolved
     };
-    Decision {
-        verdict: Some(verdict),
-        ..Decision::default()
-    }
+    Decision::settled(verdict)
 }
 
 /// Whether the cell may be run again after the faults that it met.
@@ -284,7 +255,6 @@ fn evidence(cell: &[AttemptFacts]) -> Evidence {
         failed,
         scattered: by_case && common.is_empty(),
         flaky,
-        baseline: None,
     }
 }
 
@@ -310,11 +280,9 @@ pub(crate) fn verdict(evidence: &Evidence) -> Verdict {
     }
 }
 
-/// How much evidence is enough: the policy itself, and the place of the sequential test to come.
-///
-/// For now: a failing attempt is confirmed by one more; where attempts disagree there is a third, which says how often. A
-/// baseline that passed is confirmed by one more as well, since a break is the difference of the two.
-fn weigh(evidence: &Evidence, policy: &Policy) -> Decision {
+/// How much is enough where nothing is compared: a failing attempt is confirmed by one more; where attempts disagree there
+/// is a third, which says how often.
+fn confirm(evidence: &Evidence, policy: &Policy) -> Decision {
     let had = evidence.passed.saturating_add(evidence.failed);
     let repeat = policy.repeat.max(1);
     let mixed = evidence.failed > 0 && (evidence.passed > 0 || evidence.scattered);
@@ -327,17 +295,10 @@ fn weigh(evidence: &Evidence, policy: &Policy) -> Decision {
         .max(enough)
         .min(repeat.saturating_add(policy.at_most));
     let again = wanted.saturating_sub(had);
-    let again_baseline = match evidence.baseline {
-        Some((passed, 0)) if evidence.failed > 0 && passed > 0 => {
-            let wanted = repeat.max(2).min(repeat.saturating_add(policy.at_most));
-            wanted.saturating_sub(passed)
-        }
-        _ => 0,
-    };
     Decision {
         verdict: (again == 0).then(|| verdict(evidence)),
         again,
-        again_baseline,
+        again_baseline: 0,
     }
 }
 

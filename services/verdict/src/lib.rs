@@ -9,10 +9,13 @@
 //! limits in [`results::Limits`].
 
 pub mod bisect;
+pub mod earlier;
 pub mod excerpt;
 pub mod fdr;
 pub mod judge;
 pub mod metrics;
 pub mod report;
 pub mod results;
+pub mod sequential;
+mod tally;
 pub mod trust;

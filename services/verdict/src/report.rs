@@ -5,10 +5,13 @@
 
 mod case;
 mod cell;
+mod chance;
 mod compare;
+mod conclude;
 mod failures;
 mod findings;
 mod others;
+mod pair;
 mod sentence;
 mod series;
 
@@ -18,12 +21,14 @@ use std::sync::Arc;
 use regatta_model::case::CaseException;
 use regatta_model::matrix::{Baseline, Matrix};
 use regatta_model::report::{
-    CaseCounts, CellComparison, CellReport, Comparison, Conclusion, Counts, Report, ReportAxis,
-    ReportCompare, Verdict,
+    CaseCounts, CellComparison, CellReport, Counts, Report, ReportAxis, ReportCompare, Verdict,
 };
-use regatta_model::run::{RunState, RunSummary};
+use regatta_model::run::RunSummary;
 use regatta_model::{Blame, CellNumber, Digest, HostName, Ordinal, Outcome};
 
+use crate::earlier::Earlier;
+use crate::judge::Policy;
+use crate::sequential::Rule;
 use case::{CaseId, Cases};
 use cell::{Cell, Plain};
 use others::HostFaults;
@@ -92,11 +97,14 @@ pub struct ReportInput<'a> {
     pub now_ms: u64,
     /// All ended attempts, by cell and ordinal.
     pub attempts: &'a [AttemptRow],
+    /// What earlier runs say of cells that others are compared with.
+    pub earlier: &'a BTreeMap<CellNumber, Earlier>,
 }
 
 /// The report of a run whose attempts are all at hand.
 pub fn build(input: &ReportInput<'_>) -> Report {
     let mut builder = Builder::new(input.matrix, input.run, input.now_ms);
+    builder.knows(input.earlier.clone());
     for attempt in input.attempts {
         builder.add(attempt.clone());
     }
@@ -117,6 +125,9 @@ pub struct Builder<'a> {
     plain: Vec<Option<Plain>>,
     counts: Counts,
     hosts: BTreeMap<HostName, HostFaults>,
+    /// What earlier runs say of baselines.
+    earlier: BTreeMap<CellNumber, Earlier>,
+    rule: Rule,
     /// Only some cells are wanted.
     few: bool,
 }
@@ -139,6 +150,8 @@ impl<'a> Builder<'a> {
                 ..Counts::default()
             },
             hosts: BTreeMap::new(),
+            earlier: BTreeMap::new(),
+            rule: Policy::of(matrix).rule(),
             few: false,
         }
     }
@@ -149,6 +162,11 @@ impl<'a> Builder<'a> {
             few: true,
             ..Self::new(matrix, run, now_ms)
         }
+    }
+
+    /// Takes what earlier runs say of cells that others are compared with.
+    pub fn knows(&mut self, earlier: BTreeMap<CellNumber, Earlier>) {
+        self.earlier = earlier;
     }
 
     /// Takes an attempt. They come by cell and ordinal; one of a cell that does not exist is passed over.
@@ -214,6 +232,7 @@ impl<'a> Builder<'a> {
     pub fn finish(mut self) -> Report {
         self.close_cell();
         let compared = self.compare();
+        self.count_regressed(&compared);
         let allowed = |cell: CellNumber| self.matrix.allow_failure(cell);
         let conclusion = self.conclude(&compared, &allowed);
         let mut findings = findings::changes(&self, &compared);
@@ -255,6 +274,7 @@ impl<'a> Builder<'a> {
             .filter(|cell| *cell < self.counts.cells)
             .collect();
         let compared = self.compare_these(cells.iter().copied());
+        self.count_regressed(&compared);
         cells
             .into_iter()
             .map(|cell| self.cell_report(cell, &compared))
@@ -269,47 +289,6 @@ impl<'a> Builder<'a> {
             ordered: axis.ordered,
         })
         .collect()
-    }
-
-    /// What the run comes to. Cells that are allowed to fail do not count.
-    fn conclude(
-        &self,
-        compared: &compare::Compared,
-        allowed: &dyn Fn(CellNumber) -> bool,
-    ) -> Conclusion {
-        let any = |wanted: Comparison| {
-            compared
-                .cells
-                .iter()
-                .any(|(cell, c)| c.result == wanted && !allowed(*cell))
-        };
-        let any_verdict = |wanted: Verdict| {
-            self.cells
-                .iter()
-                .any(|(cell, c)| c.verdict == wanted && !allowed(*cell))
-        };
-        let (untold, comparing) = (self.has_untold(allowed), self.matrix.compare().is_some());
-        match self.run.state {
-            RunState::Cancelled => Conclusion::Cancelled,
-            _ if comparing && any(Comparison::Regressed) => Conclusion::Regressed,
-            _ if !comparing && any_verdict(Verdict::Failed) => Conclusion::Failed,
-            _ if untold || any_verdict(Verdict::Unresolved) => Conclusion::Unresolved,
-            _ if comparing && any(Comparison::Unresolved) => Conclusion::Unresolved,
-            _ => Conclusion::Passed,
-        }
-    }
-
-    /// Whether a cell that must not fail has no attempt that ended.
-    fn has_untold(&self, allowed: &dyn Fn(CellNumber) -> bool) -> bool {
-        let told = self.cells.len() + self.plain.iter().flatten().count();
-        let untold = self
-            .counts
-            .cells
-            .saturating_sub(u64::try_from(told).unwrap_or(u64::MAX));
-        // Only small runs are looked at cell by cell: in a large one, one cell without an attempt is enough.
-        untold > 0
-            && (self.is_large()
-                || (0..self.counts.cells).any(|c| !self.cells.contains_key(&c) && !allowed(c)))
     }
 
     fn cell_reports(&mut self, compared: &compare::Compared) -> Vec<CellReport> {

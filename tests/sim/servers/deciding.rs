@@ -339,7 +339,7 @@ impl World {
         let mut next = Next {
             settled: decision.verdict.is_some(),
             failed: decision.verdict == Some(Verdict::Failed),
-            again: Vec::new(),
+            ..Next::default()
         };
         if decision.again > 0 {
             next.again.push(again(attempt.cell, decision.again, facts));

@@ -215,6 +215,8 @@ fn findings(report: &Report, look: Look, out: &mut String) {
             FindingKind::Host => look.paint.doubtful("host"),
             FindingKind::Failure => look.paint.bad("failure"),
             FindingKind::Missing => look.paint.doubtful("missing"),
+            FindingKind::Unresolved => look.paint.doubtful("unresolved"),
+            FindingKind::Environment => look.paint.doubtful("environment"),
             FindingKind::Platform => look.paint.bad("platform"),
         };
         push(out, &format!("{word}: {}", finding.text));

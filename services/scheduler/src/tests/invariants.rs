@@ -298,7 +298,7 @@ impl World {
             Next {
                 settled: true,
                 failed,
-                again: Vec::new(),
+                ..Next::default()
             }
         } else {
             Next {

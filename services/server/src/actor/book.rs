@@ -2,6 +2,9 @@
 //! facts are kept that verdicts are made from. May not: schedule anything, or do I/O.
 
 mod doubt;
+mod judging;
+
+pub(super) use judging::Former;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,6 +16,7 @@ use regatta_model::run::{Pins, Progress, RunState};
 use regatta_model::{CellNumber, HostName, Ordinal, RunId};
 use regatta_scheduler::{Again, Next, Work};
 use regatta_store::{EndedRow, RunHead, StateRow};
+use regatta_verdict::earlier::Earlier;
 use regatta_verdict::judge::{self, AttemptFacts, Policy};
 
 use super::bits::Bits;
@@ -30,8 +34,12 @@ pub(super) struct OpenRun {
     /// Cells that passed and whose facts are no longer kept.
     passed: Bits,
     begun: BTreeMap<CellNumber, Begun>,
-    /// Cells that failed, by the cell that they are compared with.
+    /// Cells that something failed in, by the cell that they are compared with.
     compared: BTreeMap<CellNumber, BTreeSet<CellNumber>>,
+    /// What earlier runs say of cells that others are compared with.
+    earlier: BTreeMap<CellNumber, Earlier>,
+    /// Earlier runs of the same matrix, once somebody asked for them.
+    former: Option<Arc<[Former]>>,
     /// Failures that others did not confirm, by their hosts.
     unconfirmed: BTreeMap<HostName, u32>,
     /// Cells whose facts may go once they are recorded.
@@ -51,11 +59,7 @@ struct Begun {
 
 impl OpenRun {
     pub(super) fn new(matrix: Arc<Matrix>, pins: Pins, holds: Vec<Hold>, head: RunHead) -> Self {
-        let policy = Policy {
-            repeat: matrix.repeat(),
-            at_most: matrix.rerun().at_most,
-            error_rate: matrix.rerun().error_rate,
-        };
+        let policy = Policy::of(&matrix);
         Self {
             matrix,
             pins,
@@ -64,6 +68,8 @@ impl OpenRun {
             passed: Bits::default(),
             begun: BTreeMap::new(),
             compared: BTreeMap::new(),
+            earlier: BTreeMap::new(),
+            former: None,
             unconfirmed: BTreeMap::new(),
             settled_now: Vec::new(),
             _holds: holds,
@@ -169,110 +175,20 @@ impl OpenRun {
         }
     }
 
-    /// Takes in an ended attempt: completes its row, and tells what is wanted next and a verdict that was reached.
-    pub(super) fn record(&mut self, row: &mut EndedRow) -> (Next, Option<Verdict>) {
+    /// Takes in an ended attempt: completes its row, and tells what is wanted next and the verdicts that were reached.
+    pub(super) fn record(&mut self, row: &mut EndedRow) -> (Next, Vec<(CellNumber, Verdict)>) {
         let cell = row.attempt.cell;
         self.begun
             .entry(cell)
             .or_default()
             .facts
             .push(facts_of(row));
-        let (next, verdict) = self.judge(cell);
+        let (next, reached) = self.judge(cell, false);
         self.progress().attempts += 1;
         row.sequence = self.next_sequence();
         row.settled = self.progress().settled;
         row.failing = self.progress().failing;
-        (next, verdict)
-    }
-
-    /// What a cell's attempts come to.
-    fn judge(&mut self, cell: CellNumber) -> (Next, Option<Verdict>) {
-        let Some(begun) = self.begun.get(&cell) else {
-            return (Next::default(), None);
-        };
-        let baseline = self.matrix.cells().baseline(cell);
-        let of_baseline =
-            baseline.map(|cell| self.begun.get(&cell).map_or(&[][..], |begun| &begun.facts));
-        let decision = judge::next(&begun.facts, of_baseline, &self.policy);
-        let avoid = judge::hosts(&begun.facts);
-        // A cell that others are compared with may be asked for more than it needs itself.
-        let wanted = decision.again.max(self.wanted_of_baseline(cell));
-        let verdict = decision.verdict.filter(|_| wanted == 0);
-        let mut again = Vec::new();
-        if wanted > 0 {
-            again.push(Again {
-                cell,
-                attempts: wanted,
-                avoid,
-            });
-        }
-        if let Some(baseline) = baseline.filter(|_| decision.again_baseline > 0) {
-            let avoid = self
-                .begun
-                .get(&baseline)
-                .map(|begun| judge::hosts(&begun.facts))
-                .unwrap_or_default();
-            again.push(Again {
-                cell: baseline,
-                attempts: decision.again_baseline,
-                avoid,
-            });
-            self.set_verdict(baseline, None);
-        }
-        self.set_verdict(cell, verdict);
-        let failed = verdict == Some(Verdict::Failed) && !self.matrix.allow_failure(cell);
-        (
-            Next {
-                settled: verdict.is_some(),
-                failed,
-                again,
-            },
-            verdict,
-        )
-    }
-
-    /// How many more attempts of this cell the failed cells want that are compared with it.
-    fn wanted_of_baseline(&self, cell: CellNumber) -> u32 {
-        let Some(compared) = self.compared.get(&cell) else {
-            return 0;
-        };
-        let own = self.begun.get(&cell).map_or(&[][..], |begun| &begun.facts);
-        // However often hosts fail it: there is an end.
-        let most = self
-            .policy
-            .repeat
-            .saturating_add(self.policy.at_most)
-            .saturating_add(judge::HOST_FAULTS_LEAST);
-        if own.len() >= usize::try_from(most).unwrap_or(usize::MAX) {
-            return 0;
-        }
-        let others = compared.iter().filter_map(|other| self.begun.get(other));
-        others
-            .map(|other| judge::next(&other.facts, Some(own), &self.policy).again_baseline)
-            .max()
-            .unwrap_or(0)
-    }
-
-    /// Sets or takes away a cell's verdict, and counts.
-    fn set_verdict(&mut self, cell: CellNumber, verdict: Option<Verdict>) {
-        let baseline = self.matrix.cells().baseline(cell);
-        let begun = self.begun.entry(cell).or_default();
-        let old = std::mem::replace(&mut begun.verdict, verdict);
-        let progress = &mut self.head.summary.progress;
-        progress.settled =
-            progress.settled + u64::from(verdict.is_some()) - u64::from(old.is_some());
-        progress.failing =
-            progress.failing + u64::from(is_failing(verdict)) - u64::from(is_failing(old));
-        if let Some(baseline) = baseline {
-            if verdict == Some(Verdict::Failed) {
-                self.compared.entry(baseline).or_default().insert(cell);
-            } else if let Some(cells) = self.compared.get_mut(&baseline) {
-                cells.remove(&cell);
-            }
-        }
-        if verdict == Some(Verdict::Passed) {
-            self.settled_now.push(cell);
-        }
+        (next, reached)
     }
 
     /// Lets go of the facts of cells that passed; what they say is recorded.
@@ -325,7 +241,7 @@ impl OpenRun {
     /// Judges a cell that was taken up. `asked_after`: the first of its attempts that were recorded after somebody
     /// asked for another one of what had not passed, if that happened.
     pub(super) fn judge_taken_up(&mut self, cell: CellNumber, rows: &[EndedRow], work: &mut Work) {
-        let (next, _) = self.judge(cell);
+        let (next, _) = self.judge(cell, false);
         work.again.extend(next.again);
         let asked = self
             .head
@@ -364,6 +280,15 @@ impl OpenRun {
         for cell in &wanted {
             self.set_verdict(*cell, None);
         }
+        // One that waits for what another says is wanted no attempt of.
+        let waits = self.begun.iter().filter(|(cell, begun)| {
+            begun.verdict.is_none() && !begun.facts.is_empty() && !wanted.contains(cell)
+        });
+        work.again.extend(waits.map(|(cell, _)| Again {
+            cell: *cell,
+            attempts: 0,
+            avoid: Vec::new(),
+        }));
         let settled = self
             .begun
             .iter()

@@ -143,6 +143,7 @@ impl Actor {
             // It was said again in this turn, before its end was known.
             outgoing.start.remove(&id);
         }
+        self.ask_earlier(&row).await;
         let Some(run) = self.runs.get_mut(&id.run) else {
             return;
         };
@@ -157,15 +158,15 @@ impl Actor {
                 ),
             }
         }
-        let (mut next, verdict) = run.record(&mut row);
-        if let Some(verdict) = verdict {
+        let (mut next, reached) = run.record(&mut row);
+        for (_, verdict) in &reached {
             let label = VerdictLabel {
                 verdict: verdict.name(),
             };
             self.shared.metrics.verdicts.get_or_create(&label).inc();
         }
         self.turn.touched.insert(id.run.clone());
-        let bad = self.score_hosts(&row, verdict.is_some());
+        let bad = self.score_hosts(&row, reached.iter().map(|(cell, _)| *cell));
         self.turn.batch.attempts.push(row);
         for host in &bad {
             // Before the scheduler hears of this end, which may be the run's.

@@ -7,7 +7,7 @@ use regatta_model::matrix::Matrix;
 use regatta_model::run::RunState;
 use regatta_model::{AttemptId, CellNumber, RunId};
 use regatta_scheduler::{Event, Next, Work};
-use regatta_store::{EndedRow, Error, HostRecord, PAGE_MOST, RunRecord};
+use regatta_store::{EarlierRow, EndedRow, Error, HostRecord, PAGE_MOST, RunRecord};
 
 use super::book::OpenRun;
 use super::handle::scheduler_policy;
@@ -153,6 +153,10 @@ impl Actor {
         work: &mut Work,
     ) -> Result<Option<AttemptId>, Error> {
         let id = run.id().clone();
+        for EarlierRow { cell, said, .. } in self.shared.store.earlier(&id).await? {
+            // What an older program wrote is no reason not to start.
+            run.set_earlier(cell, serde_json::from_str(&said).unwrap_or_default());
+        }
         let cells = run.not_passed();
         for cells in cells.chunks(CELLS_AT_ONCE) {
             let mut missing: Vec<CellNumber> = cells

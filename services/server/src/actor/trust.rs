@@ -1,7 +1,7 @@
 //! Hosts whose failures others do not confirm: charged, quarantined, and what they decided is run again elsewhere. May
 //! not: charge by anything but results; silence is the scheduler's.
 
-use regatta_model::{AttemptId, Blame, HostName, RunId};
+use regatta_model::{AttemptId, Blame, CellNumber, HostName, RunId};
 use regatta_scheduler::{Event, Policy};
 use regatta_store::{Distrusted, EndedRow, Error};
 use regatta_verdict::judge::is_decisive;
@@ -31,9 +31,13 @@ impl Actor {
         }
     }
 
-    /// An attempt was judged: its host is credited, or hosts are charged once its cell is settled. Tells those that fail
+    /// An attempt was judged: its host is credited, or hosts are charged once a cell is `settled`. Tells those that fail
     /// too much.
-    pub(super) fn score_hosts(&mut self, row: &EndedRow, settled: bool) -> Vec<HostName> {
+    pub(super) fn score_hosts(
+        &mut self,
+        row: &EndedRow,
+        settled: impl Iterator<Item = CellNumber>,
+    ) -> Vec<HostName> {
         if row.passed
             && is_decisive(row.outcome, row.blame)
             && let Some(known) = self.hosts.get_mut(&row.host)
@@ -41,12 +45,10 @@ impl Actor {
             known.trust.pass();
         }
         let mut bad = Vec::new();
-        if !settled {
-            return bad;
-        }
         let run = self.runs.get_mut(&row.attempt.run);
-        let charges = run.map(|run| run.charges(row.attempt.cell));
-        for (host, chance) in charges.unwrap_or_default() {
+        let charges = run.map(|run| settled.flat_map(|cell| run.charges(cell)).collect());
+        let charges: Vec<(HostName, f64)> = charges.unwrap_or_default();
+        for (host, chance) in charges {
             let Some(known) = self.hosts.get_mut(&host) else {
                 continue;
             };

@@ -7,11 +7,12 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Connection as _, PgConnection, Postgres as Database};
 use tokio::sync::MutexGuard;
 
+use super::heads::{insert_states, update_heads};
 use super::keys::Keys;
 use super::{Postgres, partition};
-use crate::codes::{DISTRUST, PRUNE, of_blame, of_outcome, of_policy, of_state, to_sql};
+use crate::codes::{DISTRUST, EARLIER, PRUNE, of_blame, of_outcome, of_policy, to_sql};
 use crate::rows::{rest, to_json};
-use crate::{Batch, Committed, Distrusted, EndedRow, Error, HostRecord, NewRun, RunHead, StateRow};
+use crate::{Batch, Committed, Distrusted, EarlierRow, EndedRow, Error, HostRecord, NewRun};
 
 /// Rows of one statement.
 const ROWS_MOST: usize = 2000;
@@ -74,6 +75,9 @@ async fn transact(
     upsert_hosts(&mut db, &batch.hosts).await?;
     for distrusted in &batch.distrusted {
         distrust(&mut db, keys, distrusted).await?;
+    }
+    for earlier in &batch.earlier {
+        insert_earlier(&mut db, keys, earlier).await?;
     }
     let mut doubled = 0;
     for rows in batch.attempts.chunks(ROWS_MOST) {
@@ -310,89 +314,18 @@ async fn distrust(
         .map_err(Error::while_doing("record that a host is not trusted"))
 }
 
-async fn insert_states(
+async fn insert_earlier(
     db: &mut PgConnection,
     keys: &mut Keys,
-    states: &[StateRow],
+    earlier: &EarlierRow,
 ) -> Result<(), Error> {
-    if states.is_empty() {
-        return Ok(());
-    }
-    keys.know_runs(db, states.iter().map(|state| &state.run))
-        .await?;
-    let mut columns: [Vec<i64>; 6] = Default::default();
-    for state in states {
-        let values = [
-            keys.run(&state.run)?,
-            to_sql(state.sequence),
-            of_state(state.state),
-            to_sql(state.at_ms),
-            to_sql(state.settled),
-            to_sql(state.failing),
-        ];
-        for (column, value) in columns.iter_mut().zip(values) {
-            column.push(value);
-        }
-    }
-    let mut query = sqlx::query(
-        "INSERT INTO run_states (run, sequence, state, at_ms, settled, failing) SELECT * FROM \
-         unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[]) ON CONFLICT DO NOTHING",
-    );
-    for column in columns {
-        query = query.bind(column);
-    }
-    query
+    keys.know_runs(db, std::iter::once(&earlier.run)).await?;
+    sqlx::query(EARLIER)
+        .bind(keys.run(&earlier.run)?)
+        .bind(to_sql(earlier.cell))
+        .bind(&earlier.said)
         .execute(db)
         .await
         .map(drop)
-        .map_err(Error::while_doing("record runs' states"))
-}
-
-async fn update_heads(db: &mut PgConnection, heads: &[RunHead]) -> Result<(), Error> {
-    if heads.is_empty() {
-        return Ok(());
-    }
-    let ids: Vec<&str> = heads.iter().map(|head| head.summary.run.as_str()).collect();
-    let mut columns: [Vec<i64>; 6] = Default::default();
-    for head in heads {
-        let summary = &head.summary;
-        let values = [
-            of_state(summary.state),
-            i64::from(head.cancelled),
-            to_sql(head.sequence),
-            to_sql(summary.progress.settled),
-            to_sql(summary.progress.failing),
-            to_sql(summary.progress.attempts),
-        ];
-        for (column, value) in columns.iter_mut().zip(values) {
-            column.push(value);
-        }
-    }
-    let ended: Vec<Option<i64>> = heads
-        .iter()
-        .map(|head| head.summary.ended_ms.map(to_sql))
-        .collect();
-    let rerun: Vec<Option<i64>> = heads
-        .iter()
-        .map(|head| head.rerun_after.map(to_sql))
-        .collect();
-    let mut query = sqlx::query(
-        "UPDATE runs SET state = new.state, cancelled = new.cancelled, sequence = new.sequence, settled = new.settled, \
-         failing = new.failing, attempts = new.attempts, ended_ms = new.ended_ms, rerun_after = new.rerun_after \
-         FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], \
-         $8::bigint[], $9::bigint[]) \
-         AS new (id, state, cancelled, sequence, settled, failing, attempts, ended_ms, rerun_after) \
-         WHERE runs.id = new.id",
-    )
-    .bind(ids);
-    for column in columns {
-        query = query.bind(column);
-    }
-    query
-        .bind(ended)
-        .bind(rerun)
-        .execute(db)
-        .await
-        .map(drop)
-        .map_err(Error::while_doing("record where runs stand"))
+        .map_err(Error::while_doing("record what earlier runs say"))
 }

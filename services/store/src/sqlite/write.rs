@@ -8,12 +8,12 @@ use regatta_model::{Digest, RunId};
 use sqlx::{Connection as _, QueryBuilder, Sqlite as Database, SqliteConnection};
 
 use super::{Keys, Sqlite};
-use crate::codes::{DISTRUST, PRUNE};
+use crate::codes::{DISTRUST, EARLIER, PRUNE};
 use crate::codes::{of_blame, of_outcome, of_policy, of_state, to_sql};
 use crate::rows::{rest, to_json};
 use crate::{
-    Batch, CaseSet, Committed, Distrusted, EndedRow, Error, HostRecord, KEYS_MOST, NewRun, RunHead,
-    StateRow,
+    Batch, CaseSet, Committed, Distrusted, EarlierRow, EndedRow, Error, HostRecord, KEYS_MOST,
+    NewRun, RunHead, StateRow,
 };
 
 /// Rows of one INSERT; SQLite takes 32,766 values in one statement, and a row has 20.
@@ -73,6 +73,9 @@ async fn transact(
     }
     for distrusted in &batch.distrusted {
         distrust(&mut transaction, keys, distrusted).await?;
+    }
+    for earlier in &batch.earlier {
+        insert_earlier(&mut transaction, keys, earlier).await?;
     }
     let mut doubled = 0;
     for rows in batch.attempts.chunks(ROWS_MOST) {
@@ -305,6 +308,22 @@ async fn distrust(
         .await
         .map(drop)
         .map_err(Error::while_doing("record that a host is not trusted"))
+}
+
+async fn insert_earlier(
+    db: &mut SqliteConnection,
+    keys: &mut Learnt<'_>,
+    earlier: &EarlierRow,
+) -> Result<(), Error> {
+    let run = keys.run(&mut *db, &earlier.run).await?;
+    sqlx::query(EARLIER)
+        .bind(run)
+        .bind(to_sql(earlier.cell))
+        .bind(&earlier.said)
+        .execute(db)
+        .await
+        .map(drop)
+        .map_err(Error::while_doing("record what earlier runs say"))
 }
 
 async fn insert_state(

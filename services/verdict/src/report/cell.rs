@@ -10,6 +10,7 @@ use regatta_model::{Blame, Outcome};
 use super::case::{CaseId, Cases, SetId};
 use super::{AttemptRow, seconds};
 use crate::judge::{self, Evidence};
+use crate::tally::Tally;
 
 /// The number that no set has.
 pub(super) const NO_SET: SetId = SetId::MAX;
@@ -37,6 +38,8 @@ pub(super) struct Cell {
     /// Decisive attempts that passed, and that failed.
     pub(super) passes: u32,
     pub(super) failures: u32,
+    /// The decisive attempts, counted as comparisons want them.
+    pub(super) tally: Tally<CaseId>,
     pub(super) attempts: Vec<AttemptReport>,
 }
 
@@ -51,7 +54,7 @@ pub(super) struct Plain {
 
 /// How often a case ended how.
 #[derive(Clone, Copy, Default)]
-struct Tally {
+struct Ends {
     failed: u32,
     passed: u32,
     skipped: u32,
@@ -76,7 +79,7 @@ impl Cell {
             tallies,
             messages,
         } = merge_cases(&decisive, cases);
-        let pick = |wanted: fn(&Tally) -> bool| {
+        let pick = |wanted: fn(&Ends) -> bool| {
             let mut ids: Vec<CaseId> = tallies
                 .iter()
                 .filter(|(_, tally)| wanted(tally))
@@ -101,13 +104,19 @@ impl Cell {
             failed: failures,
             scattered: failing.is_empty() && by_cases == decisive.len(),
             flaky: !flaky.is_empty(),
-            baseline: None,
         };
         let verdict = match judge::verdict(&evidence) {
             // Too few attempts ended so far.
             Verdict::Passed if passes < repeat => Verdict::Unresolved,
             verdict => verdict,
         };
+        let mut tally = Tally::default();
+        for row in &decisive {
+            let failing = row.exceptions.iter().filter(|e| e.status.is_failure());
+            let ids = row.names.as_ref().map(|names| cases.set_of(names).1);
+            let id = |index: u32| ids.as_ref()?.get(usize::try_from(index).ok()?).copied();
+            tally.add(repeat, row.passed, failing.filter_map(|e| id(e.index)));
+        }
         let first = decisive.iter().find(|row| !row.passed).or(decisive.first());
         let detail = first.map_or_else(String::new, |row| row.detail.clone());
         Self {
@@ -123,6 +132,7 @@ impl Cell {
             detail,
             passes,
             failures,
+            tally,
             attempts: rows.into_iter().map(attempt_report).collect(),
         }
     }
@@ -165,13 +175,13 @@ struct Merged {
     /// All of them.
     set: Option<SetId>,
     /// How often each ended how, for those that did not pass everywhere.
-    tallies: BTreeMap<CaseId, Tally>,
+    tallies: BTreeMap<CaseId, Ends>,
     messages: BTreeMap<CaseId, Arc<str>>,
 }
 
 fn merge_cases(decisive: &[&AttemptRow], cases: &mut Cases) -> Merged {
     let mut sets: Vec<(SetId, Arc<[CaseId]>)> = Vec::new();
-    let mut tallies: BTreeMap<CaseId, Tally> = BTreeMap::new();
+    let mut tallies: BTreeMap<CaseId, Ends> = BTreeMap::new();
     let mut messages = BTreeMap::new();
     let mut exceptional: Vec<(SetId, BTreeSet<CaseId>)> = Vec::new();
     for row in decisive {

@@ -1,5 +1,6 @@
 //! Each cell against its baseline, case by case. May not: look along an axis; that is `series`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use regatta_model::CellNumber;
@@ -7,19 +8,12 @@ use regatta_model::matrix::Baseline;
 use regatta_model::report::{Comparison, Verdict};
 
 use super::Builder;
-use super::case::{CaseId, Cases, SetId};
-use super::cell::{Cell, NO_SET};
+use super::case::CaseId;
+use super::cell::NO_SET;
+use super::pair::{Pair, Side, Standing};
 use super::series::{Changed, Direction};
-
-/// How a case stands in a cell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    Passes,
-    Fails,
-    Flaky,
-    /// It did not run, or there is no such case.
-    Out,
-}
+use crate::sequential::{Depth, score};
+use crate::tally::Tally;
 
 /// A cell's comparison.
 #[derive(Clone, Debug)]
@@ -36,11 +30,17 @@ pub(super) struct CellCompared {
     pub(super) missing: Vec<CaseId>,
     /// How the cell as a whole changed, beyond its cases.
     pub(super) whole: Option<Direction>,
+    /// Cases that may have regressed, sorted by name: the reruns that were allowed do not tell.
+    pub(super) open: Vec<CaseId>,
+    /// How probable what changed is, where it is least probable; from 0 to 1.
+    pub(super) sure: f64,
+    /// Cases that the baseline fails now and did not fail before, sorted by name.
+    pub(super) drifted: Vec<CaseId>,
 }
 
 impl CellCompared {
     /// It is not known how the cell stands against its baseline, which is still to be named.
-    fn unresolved() -> Self {
+    pub(super) fn unresolved() -> Self {
         Self {
             baseline: BTreeMap::new(),
             baseline_cell: None,
@@ -49,6 +49,9 @@ impl CellCompared {
             fixed: Vec::new(),
             missing: Vec::new(),
             whole: None,
+            open: Vec::new(),
+            sure: 1.0,
+            drifted: Vec::new(),
         }
     }
 }
@@ -57,31 +60,6 @@ impl CellCompared {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Compared {
     pub(super) cells: BTreeMap<CellNumber, CellCompared>,
-}
-
-/// What a comparison needs of a cell.
-struct Side<'a> {
-    verdict: Verdict,
-    broken: bool,
-    untested: bool,
-    set: SetId,
-    failing: &'a [CaseId],
-    flaky: &'a [CaseId],
-    skipped: &'a [CaseId],
-}
-
-impl Side<'_> {
-    fn standing(&self, case: CaseId, cases: &Cases) -> Standing {
-        if cases.has(self.failing, case) {
-            Standing::Fails
-        } else if cases.has(self.flaky, case) {
-            Standing::Flaky
-        } else if cases.has(self.skipped, case) || !cases.contains(self.set, case) {
-            Standing::Out
-        } else {
-            Standing::Passes
-        }
-    }
 }
 
 impl Builder<'_> {
@@ -158,7 +136,17 @@ impl Builder<'_> {
             baseline_cell.and_then(|cell| self.side(cell)),
         );
         let compared = match sides {
-            (Some(candidate), Some(baseline)) => compare(&candidate, &baseline, &self.cases),
+            (Some(candidate), Some(baseline)) => {
+                let earlier = baseline_cell.and_then(|cell| self.earlier.get(&cell));
+                let pair = Pair {
+                    candidate: &candidate,
+                    baseline: &baseline,
+                    earlier,
+                    cases: &self.cases,
+                    rule: self.rule,
+                };
+                pair.compare()
+            }
             _ => CellCompared::unresolved(),
         };
         Some(CellCompared {
@@ -189,6 +177,7 @@ impl Builder<'_> {
                 failing: &cell.failing,
                 flaky: &cell.flaky,
                 skipped: &cell.skipped,
+                tally: Cow::Borrowed(&cell.tally),
             });
         }
         let plain = self
@@ -205,6 +194,7 @@ impl Builder<'_> {
             failing: &[],
             flaky: &[],
             skipped,
+            tally: Cow::Owned(Tally::passed(plain.passes, self.matrix.repeat())),
         })
     }
 
@@ -214,96 +204,25 @@ impl Builder<'_> {
             .is_some_and(|side| !side.untested && side.verdict != Verdict::Unresolved)
     }
 
-    /// Whether a case (or, without one, the cell as a whole) fails there, or passes there.
-    pub(super) fn holds(&self, number: CellNumber, case: Changed, direction: Direction) -> bool {
+    /// Whether a cell shows a change of a case (or, without one, of the cell as a whole).
+    pub(super) fn shows(&self, number: CellNumber, case: Changed, direction: Direction) -> bool {
         let Some(side) = self.side(number) else {
             return false;
         };
         match (direction, case) {
-            (Direction::Regressed, None) => side.broken,
-            (Direction::Regressed, Some(case)) => self.cases.has(side.failing, case),
+            (Direction::Regressed, _) => side.tally.of(case).all().failed > 0,
             (Direction::Fixed, None) => side.verdict == Verdict::Passed,
             (Direction::Fixed, Some(case)) => side.standing(case, &self.cases) == Standing::Passes,
         }
     }
 
-    /// Decisive attempts of a cell that passed, and that failed.
-    pub(super) fn tally(&self, number: CellNumber) -> (u32, u32) {
-        let plain = || {
-            self.plain
-                .get(usize::try_from(number).ok()?)
-                .copied()
-                .flatten()
+    /// Whether what failed in the cell `before` more probably fails no longer in this one, than that it only happens to
+    /// pass there.
+    pub(super) fn is_mended(&self, number: CellNumber, before: CellNumber, case: Changed) -> bool {
+        let (Some(now), Some(before)) = (self.side(number), self.side(before)) else {
+            return false;
         };
-        match self.cells.get(&number) {
-            Some(Cell {
-                passes, failures, ..
-            }) => (*passes, *failures),
-            None => (plain().map_or(0, |plain| plain.passes), 0),
-        }
-    }
-}
-
-/// Cases that pass in the baseline and that the candidate has not. A candidate without any results is not asked: what it
-/// lacks is told by how it ended as a whole.
-fn missing(candidate: &Side<'_>, baseline: &Side<'_>, cases: &Cases) -> Vec<CaseId> {
-    if candidate.set == baseline.set || candidate.set == NO_SET || baseline.set == NO_SET {
-        return Vec::new();
-    }
-    let is_missing = |case: &CaseId| {
-        !cases.contains(candidate.set, *case) && baseline.standing(*case, cases) == Standing::Passes
-    };
-    let all = cases.in_order(baseline.set);
-    all.iter().copied().filter(is_missing).collect()
-}
-
-/// One cell against another; the baseline is still to be named.
-fn compare(candidate: &Side<'_>, baseline: &Side<'_>, cases: &Cases) -> CellCompared {
-    let unknown = |side: &Side<'_>| side.untested || side.verdict == Verdict::Unresolved;
-    if unknown(candidate) || unknown(baseline) {
-        return CellCompared::unresolved();
-    }
-    let missing = missing(candidate, baseline, cases);
-    let mut regressed = Vec::new();
-    // A test that failed and did not come to all of its cases may have failed before them.
-    let mut unresolved = !missing.is_empty() && candidate.verdict == Verdict::Failed;
-    for case in candidate.failing {
-        match baseline.standing(*case, cases) {
-            Standing::Passes => regressed.push(*case),
-            Standing::Fails => {}
-            // A case that the baseline has not: where the baseline passes as a whole, the cell as a whole is worse.
-            Standing::Out if baseline.verdict == Verdict::Passed => regressed.push(*case),
-            Standing::Flaky | Standing::Out => unresolved = true,
-        }
-    }
-    let passes = |case: &&CaseId| candidate.standing(**case, cases) == Standing::Passes;
-    let fixed: Vec<CaseId> = baseline.failing.iter().filter(passes).copied().collect();
-    // What no case tells: attempts that failed without one.
-    let (whole, of_whole) = match (baseline.broken, candidate.broken) {
-        (false, true) if baseline.verdict == Verdict::Passed => {
-            (Some(Direction::Regressed), Comparison::Regressed)
-        }
-        (true, false) if candidate.verdict == Verdict::Passed => {
-            (Some(Direction::Fixed), Comparison::Fixed)
-        }
-        (true, true) | (false, false) => (None, Comparison::Unchanged),
-        (true, false) | (false, true) => (None, Comparison::Unresolved),
-    };
-    let result = if !regressed.is_empty() || of_whole == Comparison::Regressed {
-        Comparison::Regressed
-    } else if unresolved || of_whole == Comparison::Unresolved {
-        Comparison::Unresolved
-    } else if !fixed.is_empty() || of_whole == Comparison::Fixed {
-        Comparison::Fixed
-    } else {
-        Comparison::Unchanged
-    };
-    CellCompared {
-        result,
-        regressed,
-        fixed,
-        missing,
-        whole,
-        ..CellCompared::unresolved()
+        let (now, before) = (now.tally.of(case).all(), before.tally.of(case).all());
+        now.runs > 0 && score(now, before, Depth::Usual, false) >= 0.0
     }
 }

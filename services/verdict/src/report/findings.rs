@@ -29,7 +29,7 @@ pub(super) fn changes(builder: &Builder<'_>, compared: &Compared) -> Vec<Finding
             .all(|cell| builder.matrix.allow_failure(*cell));
         let earlier = firsts.len();
         let nth = *firsts.entry(change.first.clone()).or_insert(earlier);
-        let finding = regression(builder, change, nth > 0, tolerated);
+        let finding = regression((builder, compared), change, nth > 0, tolerated);
         if tolerated {
             allowed.push(finding);
         } else {
@@ -38,11 +38,16 @@ pub(super) fn changes(builder: &Builder<'_>, compared: &Compared) -> Vec<Finding
     }
     findings.append(&mut allowed);
     let fixes = series::changes(builder, compared, Direction::Fixed);
-    findings.extend(fixes.iter().map(|change| fix(builder, change)));
+    findings.extend(fixes.iter().map(|change| fix((builder, compared), change)));
     findings
 }
 
-fn regression(builder: &Builder<'_>, change: &Change, more: bool, tolerated: bool) -> Finding {
+fn regression(
+    (builder, compared): (&Builder<'_>, &Compared),
+    change: &Change,
+    more: bool,
+    tolerated: bool,
+) -> Finding {
     let axis = axis(builder);
     let what = match (change.cases.len(), more) {
         (0, _) => builder.matrix.name().to_owned(),
@@ -61,10 +66,10 @@ fn regression(builder: &Builder<'_>, change: &Change, more: bool, tolerated: boo
         "{} {first} broke {what}{scope}; last good: {last}{tolerated}",
         capital(axis)
     );
-    finding(builder, FindingKind::Regression, change, text)
+    finding((builder, compared), FindingKind::Regression, change, text)
 }
 
-fn fix(builder: &Builder<'_>, change: &Change) -> Finding {
+fn fix((builder, compared): (&Builder<'_>, &Compared), change: &Change) -> Finding {
     let axis = axis(builder);
     let what = match change.cases.len() {
         0 => builder.matrix.name().to_owned(),
@@ -88,11 +93,16 @@ fn fix(builder: &Builder<'_>, change: &Change) -> Finding {
         first_bad: None,
         last_good,
         excerpt: String::new(),
-        ..finding(builder, FindingKind::Fix, change, text)
+        ..finding((builder, compared), FindingKind::Fix, change, text)
     }
 }
 
-fn finding(builder: &Builder<'_>, kind: FindingKind, change: &Change, text: String) -> Finding {
+fn finding(
+    (builder, compared): (&Builder<'_>, &Compared),
+    kind: FindingKind,
+    change: &Change,
+    text: String,
+) -> Finding {
     let names: Vec<String> = change
         .cases
         .iter()
@@ -113,35 +123,18 @@ fn finding(builder: &Builder<'_>, kind: FindingKind, change: &Change, text: Stri
         first_bad: Some(change.first.clone()),
         cells: change.cells.iter().copied().collect(),
         host: None,
-        confidence: confidence(builder, change, kind),
+        confidence: confidence(compared, change),
         text,
         excerpt: excerpt(builder, &change.origins, &change.cases),
     }
 }
 
-/// How sure a change is, from how many attempts show it: each attempt of the cells with the change that shows it, and
-/// each attempt of the cells before it that shows the contrary, halves the doubt. Two and two make .94; never
-/// above .99. (The place of the probability that the sequential test will give.)
-fn confidence(builder: &Builder<'_>, change: &Change, kind: FindingKind) -> f64 {
-    let tally = |cells: &mut dyn Iterator<Item = &CellNumber>| {
-        cells
-            .take(CELLS_COUNTED_MOST)
-            .fold((0_u32, 0_u32), |(passes, failures), cell| {
-                let (more_passes, more_failures) = builder.tally(*cell);
-                (
-                    passes.saturating_add(more_passes),
-                    failures.saturating_add(more_failures),
-                )
-            })
-    };
-    let (passes_with, failures_with) = tally(&mut change.cells.iter());
-    let (passes_before, failures_before) = tally(&mut change.before.iter());
-    let evidence = match kind {
-        FindingKind::Fix => passes_with.saturating_add(failures_before),
-        _ => failures_with.saturating_add(passes_before),
-    };
-    let doubt = 0.5_f64.powi(i32::try_from(evidence.min(60)).unwrap_or(60));
-    ((1.0 - doubt).min(0.99) * 100.0).round() / 100.0
+/// How probable a change is in the line where it is least probable, cut to four digits.
+fn confidence(compared: &Compared, change: &Change) -> f64 {
+    let origins = change.origins.iter().take(CELLS_COUNTED_MOST);
+    let sure = origins.filter_map(|cell| compared.cells.get(cell));
+    let sure = sure.map(|comparison| comparison.sure).fold(1.0, f64::min);
+    (sure * 10_000.0).floor() / 10_000.0
 }
 
 /// The message that most of the cases share, or what is told of the attempt as a whole.

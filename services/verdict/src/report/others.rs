@@ -1,18 +1,13 @@
-//! Findings that compare nothing: what could not be tested, what fails where there is no baseline, what both passes and
-//! fails, and what hosts did. May not: count any of it against a version.
+//! Findings that compare nothing: what could not be tested, what fails where there is no baseline, and what hosts
+//! did. May not: count any of it against a version.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use regatta_model::report::{Finding, FindingKind, Verdict};
+use regatta_model::report::{Finding, FindingKind};
 use regatta_model::{CellNumber, Outcome};
 
-use super::case::CaseId;
 use super::compare::Compared;
-use super::findings::{capital, excerpt};
-use super::{AttemptRow, Builder, failures};
-
-/// Most findings of flaky cases; what more there is, the last one says.
-const FLAKY_MOST: usize = 50;
+use super::{AttemptRow, Builder, chance, failures};
 
 /// Most cells that a finding lists.
 const CELLS_MOST: usize = 10_000;
@@ -42,7 +37,7 @@ impl HostFaults {
 pub(super) fn findings(builder: &Builder<'_>, compared: &Compared) -> Vec<Finding> {
     let mut findings = untested(builder);
     findings.extend(failures::findings(builder, compared));
-    findings.extend(flaky(builder));
+    findings.extend(chance::findings(builder, compared));
     findings.extend(hosts(builder));
     findings
 }
@@ -129,57 +124,6 @@ pub(super) fn which_cells(builder: &Builder<'_>, cells: &[CellNumber]) -> String
         (count, true) => format!("{count} cells"),
         (count, false) => format!("{count} cells ({shared})"),
     }
-}
-
-/// Cases, and cells without a case that says so, that both passed and failed.
-fn flaky(builder: &Builder<'_>) -> Vec<Finding> {
-    let mut by_case: BTreeMap<CaseId, Vec<CellNumber>> = BTreeMap::new();
-    let mut whole: Vec<CellNumber> = Vec::new();
-    for (number, cell) in &builder.cells {
-        for case in &cell.flaky {
-            by_case.entry(*case).or_default().push(*number);
-        }
-        if cell.flaky.is_empty() && cell.verdict == Verdict::Flaky {
-            whole.push(*number);
-        }
-    }
-    let mut by_case: Vec<(CaseId, Vec<CellNumber>)> = by_case.into_iter().collect();
-    let name = |case: CaseId| builder.cases.name(case);
-    by_case.sort_by(|a, b| {
-        b.1.len()
-            .cmp(&a.1.len())
-            .then_with(|| name(a.0).cmp(name(b.0)))
-    });
-    let further = by_case.len().saturating_sub(FLAKY_MOST);
-    let mut findings: Vec<Finding> = Vec::new();
-    for (case, cells) in by_case.into_iter().take(FLAKY_MOST) {
-        let which = which_cells(builder, &cells);
-        let text = format!("{} both passed and failed in {which}", name(case));
-        let excerpt = excerpt(builder, &cells, &[case]);
-        let case = Some(name(case).to_owned());
-        findings.push(Finding {
-            case,
-            excerpt,
-            ..plain(FindingKind::Flaky, cells, text)
-        });
-    }
-    if further > 0 {
-        let text = format!("{further} further cases both passed and failed");
-        findings.push(plain(FindingKind::Flaky, [], text));
-    }
-    if !whole.is_empty() {
-        let which = which_cells(builder, &whole);
-        let text = format!(
-            "{} both passed and failed, without a case that tells why",
-            capital(&which)
-        );
-        let excerpt = excerpt(builder, &whole, &[]);
-        findings.push(Finding {
-            excerpt,
-            ..plain(FindingKind::Flaky, whole, text)
-        });
-    }
-    findings
 }
 
 /// What hosts did, the one with most faults first.

@@ -33,8 +33,6 @@ pub(super) struct Change {
     pub(super) last: String,
     /// The first value with it.
     pub(super) first: String,
-    /// The cells with the last value before it, one a line.
-    pub(super) before: Vec<CellNumber>,
     /// The cells with the first value with it.
     pub(super) origins: Vec<CellNumber>,
     /// All cells that show it, the origins included.
@@ -47,7 +45,6 @@ pub(super) struct Change {
 struct Step {
     last: usize,
     first: usize,
-    before: CellNumber,
     origin: CellNumber,
     cells: BTreeSet<CellNumber>,
     changed: Vec<Changed>,
@@ -133,7 +130,6 @@ impl View<'_> {
         Some(Step {
             last: self.index(before)?,
             first: self.index(cell)?,
-            before,
             origin: cell,
             cells: BTreeSet::from([cell]),
             changed: self.of(comparison).into_iter().collect(),
@@ -170,8 +166,9 @@ impl View<'_> {
 
     /// Walks cells in order; the first is the baseline. `chained`: each is compared with the one before it.
     fn walk_up(&self, line: &[(usize, CellNumber)], chained: bool, steps: &mut Vec<Step>) {
-        let mut active: BTreeMap<Changed, usize> = BTreeMap::new();
-        let mut before: Option<(usize, CellNumber)> = None;
+        // What changed and did not change back, with its step and the last cell that shows it.
+        let mut active: BTreeMap<Changed, (usize, CellNumber)> = BTreeMap::new();
+        let mut before: Option<usize> = None;
         for &(index, cell) in line {
             if !self.builder.is_known(cell) {
                 continue;
@@ -180,37 +177,38 @@ impl View<'_> {
             let changed = comparison
                 .map(|comparison| self.of(comparison))
                 .unwrap_or_default();
-            let holds = |case: &Changed| {
-                if chained {
-                    self.builder.holds(cell, *case, self.direction)
+            active.retain(|case, (step, last)| {
+                let shows = if chained {
+                    self.builder.shows(cell, *case, self.direction)
                 } else {
                     changed.contains(case)
+                };
+                if shows {
+                    *last = cell;
+                    if let Some(step) = steps.get_mut(*step) {
+                        step.cells.insert(cell);
+                    }
                 }
-            };
-            active.retain(|case, _| holds(case));
-            for step in active.values().copied().collect::<BTreeSet<usize>>() {
-                if let Some(step) = steps.get_mut(step) {
-                    step.cells.insert(cell);
-                }
-            }
+                let regressed = self.direction == Direction::Regressed;
+                shows || (chained && regressed && !self.builder.is_mended(cell, *last, *case))
+            });
             let new: Vec<Changed> = changed
                 .iter()
                 .copied()
                 .filter(|case| !active.contains_key(case))
                 .collect();
-            if let (Some((last, before)), false) = (before, new.is_empty()) {
-                active.extend(new.iter().map(|case| (*case, steps.len())));
+            if let (Some(last), false) = (before, new.is_empty()) {
+                active.extend(new.iter().map(|case| (*case, (steps.len(), cell))));
                 let cells = BTreeSet::from([cell]);
                 steps.push(Step {
                     last,
                     first: index,
-                    before,
                     origin: cell,
                     cells,
                     changed: new,
                 });
             }
-            before = Some((index, cell));
+            before = Some(index);
         }
     }
 }
@@ -247,7 +245,6 @@ fn merge(steps: Vec<Step>, view: &View<'_>) -> Vec<Change> {
                 Change {
                     last: value(last),
                     first: value(first),
-                    before: steps.iter().map(|step| step.before).collect(),
                     origins: steps.iter().map(|step| step.origin).collect(),
                     cells: steps
                         .iter()

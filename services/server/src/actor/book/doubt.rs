@@ -65,7 +65,7 @@ impl OpenRun {
                 facts.blame = Some(Blame::Host);
             }
             let ordinal = begun.facts.last().map_or(1, |facts| facts.ordinal);
-            let (next, _) = self.judge(*cell);
+            let (next, _) = self.judge(*cell, true);
             let attempt = AttemptId {
                 run: self.id().clone(),
                 cell: *cell,
@@ -78,6 +78,6 @@ impl OpenRun {
 
     /// What is wanted of a cell now.
     pub(in crate::actor) fn wanted(&mut self, cell: CellNumber) -> Next {
-        self.judge(cell).0
+        self.judge(cell, true).0
     }
 }

@@ -1,0 +1,178 @@
+//! What a cell's attempts come to, beside those of the cell that it is compared with. May not: count evidence itself; that
+//! is `verdict`'s.
+
+use std::sync::Arc;
+
+use regatta_model::matrix::Matrix;
+use regatta_model::report::Verdict;
+use regatta_model::{CellNumber, RunId};
+use regatta_scheduler::{Again, Next};
+use regatta_verdict::earlier::Earlier;
+use regatta_verdict::judge::{self, Baseline, Decision};
+
+use super::OpenRun;
+use crate::actor::facts::is_failing;
+
+/// Most cells of a run of which earlier runs are asked; others are judged by this run alone.
+const EARLIER_MOST: usize = 1000;
+
+/// An earlier run of the same matrix.
+pub(in crate::actor) struct Former {
+    pub(in crate::actor) run: RunId,
+    pub(in crate::actor) matrix: Matrix,
+}
+
+impl OpenRun {
+    /// The cell that this one is compared with, if earlier runs are still to be asked of it before an attempt of this one
+    /// that failed is taken in.
+    pub(in crate::actor) fn wants_earlier(
+        &self,
+        cell: CellNumber,
+        passed: bool,
+    ) -> Option<CellNumber> {
+        let baseline = self.matrix.cells().baseline(cell)?;
+        let asks = !passed && self.earlier.len() < EARLIER_MOST;
+        (asks && !self.earlier.contains_key(&baseline)).then_some(baseline)
+    }
+
+    /// Earlier runs of the same matrix, where they were asked for.
+    pub(in crate::actor) fn former(&self) -> Option<Arc<[Former]>> {
+        self.former.clone()
+    }
+
+    pub(in crate::actor) fn set_former(&mut self, former: Arc<[Former]>) {
+        self.former = Some(former);
+    }
+
+    pub(in crate::actor) fn set_earlier(&mut self, cell: CellNumber, earlier: Earlier) {
+        self.earlier.insert(cell, earlier);
+    }
+
+    /// What a cell's attempts lead to, for it and for those that are compared with it; and the verdicts that were reached.
+    /// `anew`: attempts that were counted before no longer do.
+    pub(super) fn judge(
+        &mut self,
+        cell: CellNumber,
+        anew: bool,
+    ) -> (Next, Vec<(CellNumber, Verdict)>) {
+        let mut next = Next::default();
+        let mut reached = Vec::new();
+        let baseline = self.matrix.cells().baseline(cell);
+        self.note(cell, baseline);
+        let Some(decision) = self.weigh(cell, baseline) else {
+            return (next, reached);
+        };
+        self.set_verdict(cell, decision.verdict);
+        let others = self.compared.get(&cell).into_iter().flatten();
+        let others: Vec<CellNumber> = others
+            .copied()
+            .filter(|other| anew || self.is_touched(*other))
+            .collect();
+        let mut wanted = decision.again;
+        for other in others {
+            let Some(of_other) = self.weigh(other, Some(cell)) else {
+                continue;
+            };
+            wanted = wanted.max(of_other.again_baseline);
+            self.want(&mut next, other, of_other.again);
+            let had = self.begun.get(&other).and_then(|begun| begun.verdict);
+            self.set_verdict(other, of_other.verdict);
+            if let Some(verdict) = of_other.verdict.filter(|_| had.is_none()) {
+                next.settles.push(other);
+                next.failed |= self.counts_as_failed(other, verdict);
+                reached.push((other, verdict));
+            }
+        }
+        // A cell that others are compared with may be asked for more than it needs itself.
+        let verdict = decision.verdict.filter(|_| wanted == 0);
+        self.want(&mut next, cell, wanted);
+        if let Some(baseline) = baseline {
+            self.want(&mut next, baseline, decision.again_baseline);
+            if decision.again_baseline > 0 {
+                self.set_verdict(baseline, None);
+            }
+        }
+        self.set_verdict(cell, verdict);
+        if let Some(verdict) = verdict {
+            next.settled = true;
+            next.failed |= self.counts_as_failed(cell, verdict);
+            reached.push((cell, verdict));
+        }
+        (next, reached)
+    }
+
+    /// Whether what its baseline says may change what a cell comes to: it waits for that, or it failed as its baseline did
+    /// and was not asked again.
+    fn is_touched(&self, cell: CellNumber) -> bool {
+        let first = usize::try_from(self.policy.repeat.max(1)).unwrap_or(usize::MAX);
+        let begun = self.begun.get(&cell);
+        begun.is_some_and(|begun| begun.verdict.is_none() || begun.facts.len() <= first)
+    }
+
+    /// Remembers that something failed in a cell.
+    fn note(&mut self, cell: CellNumber, baseline: Option<CellNumber>) {
+        let Some(baseline) = baseline else { return };
+        let failed = self.begun.get(&cell).is_some_and(|begun| {
+            let mut facts = begun.facts.iter();
+            facts.any(|facts| facts.is_decisive() && !facts.passed)
+        });
+        if failed {
+            self.compared.entry(baseline).or_default().insert(cell);
+        }
+    }
+
+    fn weigh(&self, cell: CellNumber, baseline: Option<CellNumber>) -> Option<Decision> {
+        let begun = self.begun.get(&cell)?;
+        let nothing = Earlier::default();
+        let beside = baseline.map(|baseline| {
+            let begun = self.begun.get(&baseline);
+            Baseline {
+                facts: begun.map_or(&[][..], |begun| &begun.facts),
+                settled: begun.is_some_and(|begun| begun.verdict.is_some()),
+                spent: begun.is_some_and(|begun| self.is_spent(begun.facts.len())),
+                earlier: self.earlier.get(&baseline).unwrap_or(&nothing),
+            }
+        });
+        Some(judge::next(&begun.facts, beside, &self.policy))
+    }
+
+    /// Whether a cell had so many attempts that others may want no more: however often hosts fail it, there is an end.
+    fn is_spent(&self, attempts: usize) -> bool {
+        let most = self
+            .policy
+            .repeat
+            .saturating_add(self.policy.at_most)
+            .saturating_add(judge::HOST_FAULTS_LEAST);
+        usize::try_from(most).is_ok_and(|most| attempts >= most)
+    }
+
+    fn want(&self, next: &mut Next, cell: CellNumber, attempts: u32) {
+        if attempts > 0 {
+            let begun = self.begun.get(&cell);
+            let avoid = begun.map(|begun| judge::hosts(&begun.facts));
+            next.again.push(Again {
+                cell,
+                attempts,
+                avoid: avoid.unwrap_or_default(),
+            });
+        }
+    }
+
+    fn counts_as_failed(&self, cell: CellNumber, verdict: Verdict) -> bool {
+        verdict == Verdict::Failed && !self.matrix.allow_failure(cell)
+    }
+
+    /// Sets or takes away a cell's verdict, and counts.
+    pub(super) fn set_verdict(&mut self, cell: CellNumber, verdict: Option<Verdict>) {
+        let begun = self.begun.entry(cell).or_default();
+        let old = std::mem::replace(&mut begun.verdict, verdict);
+        let progress = &mut self.head.summary.progress;
+        progress.settled =
+            progress.settled + u64::from(verdict.is_some()) - u64::from(old.is_some());
+        progress.failing =
+            progress.failing + u64::from(is_failing(verdict)) - u64::from(is_failing(old));
+        if verdict == Some(Verdict::Passed) {
+            self.settled_now.push(cell);
+        }
+    }
+}

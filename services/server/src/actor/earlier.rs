@@ -1,0 +1,100 @@
+//! Earlier runs of the same matrix, asked when something failed: how often did the baseline fail it before? May not: ask for
+//! a cell twice.
+
+use std::sync::Arc;
+
+use regatta_model::matrix::Matrix;
+use regatta_model::{CellNumber, RunId};
+use regatta_store::{EarlierRow, EndedRow, Error};
+use regatta_verdict::earlier::Earlier;
+use regatta_verdict::judge::is_decisive;
+
+use super::Actor;
+use super::book::Former;
+use super::facts::facts_of;
+
+/// Most earlier runs that are asked; the newest ones.
+const RUNS_MOST: u32 = 20;
+
+impl Actor {
+    /// Asks earlier runs of the cell that an attempt's cell is compared with, if the attempt failed and nobody asked yet.
+    pub(super) async fn ask_earlier(&mut self, row: &EndedRow) {
+        let id = &row.attempt.run;
+        let Some(run) = self.runs.get(id) else { return };
+        let passed = row.passed || !is_decisive(row.outcome, row.blame);
+        let Some(baseline) = run.wants_earlier(row.attempt.cell, passed) else {
+            return;
+        };
+        let earlier = match self.earlier_of(id, baseline).await {
+            Ok(earlier) => earlier,
+            Err(error) => {
+                // It takes more reruns without them, and no verdict is wrong for it.
+                tracing::error!(
+                    "earlier runs of cell {baseline} of run {id} cannot be read: {error}"
+                );
+                return;
+            }
+        };
+        if earlier != Earlier::default() {
+            self.turn.batch.earlier.push(EarlierRow {
+                run: id.clone(),
+                cell: baseline,
+                said: serde_json::to_string(&earlier).unwrap_or_default(),
+            });
+        }
+        if let Some(run) = self.runs.get_mut(id) {
+            run.set_earlier(baseline, earlier);
+        }
+    }
+
+    async fn earlier_of(&mut self, id: &RunId, cell: CellNumber) -> Result<Earlier, Error> {
+        let mut earlier = Earlier::default();
+        let former = self.former(id).await?;
+        let Some(run) = self.runs.get(id) else {
+            return Ok(earlier);
+        };
+        let values = run.matrix.cells().values(cell).unwrap_or_default();
+        let values = values
+            .into_iter()
+            .map(|(axis, value)| (axis.to_owned(), value.to_owned()))
+            .collect();
+        for former in former.iter() {
+            let Some(cell) = former.matrix.cells().number(&values) else {
+                continue;
+            };
+            let rows = self.shared.store.attempts_of(&former.run, &[cell]).await?;
+            for row in &rows {
+                earlier.add(&facts_of(row));
+            }
+        }
+        Ok(earlier)
+    }
+
+    /// Earlier runs of the same matrix, read once.
+    async fn former(&mut self, id: &RunId) -> Result<Arc<[Former]>, Error> {
+        let Some(run) = self.runs.get(id) else {
+            return Ok(Arc::from([]));
+        };
+        if let Some(former) = run.former() {
+            return Ok(former);
+        }
+        let name = run.matrix.name().to_owned();
+        let records = self
+            .shared
+            .store
+            .finished_before(&name, id, RUNS_MOST)
+            .await?;
+        // A matrix that an older program wrote and this one does not understand says nothing.
+        let read = |record: regatta_store::RunRecord| {
+            Some(Former {
+                matrix: Matrix::parse(&record.matrix, &record.file).ok()?,
+                run: record.head.summary.run,
+            })
+        };
+        let former: Arc<[Former]> = records.into_iter().filter_map(read).collect();
+        if let Some(run) = self.runs.get_mut(id) {
+            run.set_former(Arc::clone(&former));
+        }
+        Ok(former)
+    }
+}

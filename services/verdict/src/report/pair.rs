@@ -1,0 +1,180 @@
+//! A cell beside its baseline, case by case: what it broke, what it mended, and what cannot be told. May not: choose the
+//! baseline.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use regatta_model::report::{Comparison, Verdict};
+
+use super::case::{CaseId, Cases, SetId};
+use super::cell::NO_SET;
+use super::compare::CellCompared;
+use super::series::{Changed, Direction};
+use crate::earlier::Earlier;
+use crate::sequential::{Answer, Depth, Record, Rule, Sides, probability, score};
+use crate::tally::Tally;
+
+/// How a case stands in a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    Passes,
+    Fails,
+    Flaky,
+    /// It did not run, or there is no such case.
+    Out,
+}
+
+/// What a comparison needs of a cell.
+pub(super) struct Side<'a> {
+    pub(super) verdict: Verdict,
+    pub(super) broken: bool,
+    pub(super) untested: bool,
+    pub(super) set: SetId,
+    pub(super) failing: &'a [CaseId],
+    pub(super) flaky: &'a [CaseId],
+    pub(super) skipped: &'a [CaseId],
+    pub(super) tally: Cow<'a, Tally<CaseId>>,
+}
+
+impl Side<'_> {
+    /// How a case stands in it.
+    pub(super) fn standing(&self, case: CaseId, cases: &Cases) -> Standing {
+        if cases.has(self.failing, case) {
+            Standing::Fails
+        } else if cases.has(self.flaky, case) {
+            Standing::Flaky
+        } else if cases.has(self.skipped, case) || !cases.contains(self.set, case) {
+            Standing::Out
+        } else {
+            Standing::Passes
+        }
+    }
+}
+
+/// Cases that pass in the baseline and that the candidate has not. A candidate without any results is not asked: what it
+/// lacks is told by how it ended as a whole.
+fn missing(candidate: &Side<'_>, baseline: &Side<'_>, cases: &Cases) -> Vec<CaseId> {
+    if candidate.set == baseline.set || candidate.set == NO_SET || baseline.set == NO_SET {
+        return Vec::new();
+    }
+    let is_missing = |case: &CaseId| {
+        !cases.contains(candidate.set, *case) && baseline.standing(*case, cases) == Standing::Passes
+    };
+    let all = cases.in_order(baseline.set);
+    all.iter().copied().filter(is_missing).collect()
+}
+
+/// A cell and its baseline.
+pub(super) struct Pair<'a> {
+    pub(super) candidate: &'a Side<'a>,
+    pub(super) baseline: &'a Side<'a>,
+    pub(super) earlier: Option<&'a Earlier>,
+    pub(super) cases: &'a Cases,
+    pub(super) rule: Rule,
+}
+
+impl Pair<'_> {
+    fn sides(&self, case: Changed) -> Sides {
+        let name = case.map(|case| self.cases.name(case));
+        let earlier = self.earlier.map(|earlier| earlier.of(name));
+        let (candidate, baseline) = (&self.candidate.tally, &self.baseline.tally);
+        candidate.beside(baseline, earlier.unwrap_or_default(), case)
+    }
+
+    /// Whether the candidate broke what failed in it; none: nobody asks.
+    fn answer(&self, case: Changed) -> Option<(Answer, f64)> {
+        let standing = case.map(|case| self.baseline.standing(case, self.cases));
+        let sides = self.sides(case);
+        match standing {
+            // A case that the baseline has not: where the baseline passes as a whole, the cell as a whole is worse.
+            Some(Standing::Out) if self.baseline.verdict != Verdict::Passed => {
+                return Some((Answer::Unresolved, 0.0));
+            }
+            Some(Standing::Fails) => return None,
+            _ => {}
+        }
+        if sides.candidate.all().failed == 0 || sides.baseline.all().only_failed() {
+            return None;
+        }
+        if !sides.is_open() {
+            return Some((Answer::Unresolved, 0.0));
+        }
+        let sure = probability(sides.score(self.rule.depth));
+        Some((sides.answer(&self.rule), sure))
+    }
+
+    /// One cell against another; the baseline is still to be named.
+    pub(super) fn compare(&self) -> CellCompared {
+        let (candidate, baseline, cases) = (self.candidate, self.baseline, self.cases);
+        let unknown = |side: &Side<'_>| side.untested || side.verdict == Verdict::Unresolved;
+        if unknown(candidate) || unknown(baseline) {
+            return CellCompared::unresolved();
+        }
+        let missing = missing(candidate, baseline, cases);
+        let mut found = CellCompared::unresolved();
+        // A test that failed and did not come to all of its cases may have failed before them.
+        let mut unresolved = !missing.is_empty() && candidate.verdict == Verdict::Failed;
+        for case in candidate.tally.failing() {
+            let Some((answer, sure)) = self.answer(case) else {
+                continue;
+            };
+            match (answer, case) {
+                (Answer::Regressed, case) => {
+                    found.sure = found.sure.min(sure);
+                    match case {
+                        Some(case) => found.regressed.push(case),
+                        None => found.whole = Some(Direction::Regressed),
+                    }
+                }
+                (Answer::Unbroken, _) => {}
+                (Answer::Ask { .. } | Answer::Unresolved, case) => {
+                    unresolved = true;
+                    found.open.extend(case);
+                }
+            }
+            let drifted = self.sides(case).has_drifted(&self.rule);
+            found.drifted.extend(case.filter(|_| drifted));
+        }
+        let passes = |case: &&CaseId| candidate.standing(**case, cases) == Standing::Passes;
+        found.fixed = baseline.failing.iter().filter(passes).copied().collect();
+        if baseline.broken && candidate.verdict == Verdict::Passed {
+            found.whole = Some(Direction::Fixed);
+        }
+        // Broken as a whole before, and in another way now.
+        unresolved |= baseline.broken && !candidate.broken && found.whole.is_none();
+        let by_name = |one: &CaseId, other: &CaseId| cases.name(*one).cmp(cases.name(*other));
+        for list in [&mut found.regressed, &mut found.open, &mut found.drifted] {
+            list.sort_by(by_name);
+        }
+        found.result = if !found.regressed.is_empty() || found.whole == Some(Direction::Regressed) {
+            Comparison::Regressed
+        } else if unresolved {
+            Comparison::Unresolved
+        } else if !found.fixed.is_empty() || found.whole == Some(Direction::Fixed) {
+            Comparison::Fixed
+        } else {
+            Comparison::Unchanged
+        };
+        if found.result == Comparison::Fixed {
+            found.sure = self.surely_fixed(&found);
+        }
+        found.missing = missing;
+        found
+    }
+
+    /// How probable it is that the candidate mended what the baseline fails: the same question the other way round.
+    fn surely_fixed(&self, found: &CellCompared) -> f64 {
+        let whole = (found.whole == Some(Direction::Fixed)).then_some(None);
+        let cases = found.fixed.iter().copied().map(Some).chain(whole);
+        let records: BTreeSet<(Record, Record)> = cases
+            .map(|case| {
+                let sides = self.sides(case);
+                (sides.candidate.all(), sides.baseline.all())
+            })
+            .collect();
+        records
+            .into_iter()
+            .map(|(now, before)| probability(score(now, before, Depth::Usual, false)))
+            .fold(1.0, f64::min)
+    }
+}
