@@ -2,7 +2,9 @@
 //! May not: run anything, or judge by itself where the server has a rule.
 
 mod bisect;
+mod many;
 mod metrics;
+mod sequential;
 mod table;
 
 use std::f64::consts::TAU;
@@ -31,6 +33,10 @@ struct Args {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Name {
+    Sequential,
+    Outages,
+    Simple,
+    Fdr,
     Bisect,
     Metrics,
     Series,
@@ -69,6 +75,10 @@ fn main() -> io::Result<()> {
             continue;
         }
         let table = match name {
+            Name::Sequential => sequential::table(&args),
+            Name::Outages => sequential::outages(&args),
+            Name::Simple => sequential::simple(&args),
+            Name::Fdr => many::table(&args),
             Name::Bisect => bisect::table(&args),
             Name::Metrics => metrics::table(&args),
             Name::Series => metrics::series(&args),
