@@ -8,6 +8,7 @@ mod pages;
 mod registry;
 mod retention;
 mod runs;
+mod sets;
 mod trust;
 mod wire;
 

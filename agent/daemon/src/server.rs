@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use regatta_model::case::ToldResults;
 use regatta_model::problem::Problem;
 use regatta_model::wire::{SYNC_BYTES_MOST, SyncRequest, SyncResponse};
 use regatta_model::{AttemptId, Digest};
@@ -195,7 +196,7 @@ impl Server {
     }
 
     /// Says what this host holds, and hears what it should hold.
-    pub async fn sync(&self, request: &SyncRequest) -> Result<SyncResponse, Error> {
+    pub async fn sync(&self, request: &SyncRequest<ToldResults>) -> Result<SyncResponse, Error> {
         let url = self.url(["api", "v1", "agents", "sync"])?;
         let timeout = SYNC + Duration::from_millis(request.wait_ms);
         let builder = self.client.post(url).timeout(timeout).json(request);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use regatta_model::run::RunState;
-use regatta_model::{AttemptId, CellNumber, HostName, RunId};
+use regatta_model::{AttemptId, CellNumber, Digest, HostName, RunId};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use tokio::sync::Mutex;
 
@@ -19,8 +19,8 @@ use keys::Keys;
 
 use crate::reads::Reads;
 use crate::{
-    Batch, Candidate, Committed, EndedRow, Error, EventRow, HostRecord, Leadership, RunHead,
-    RunRecord, Store, Submitted,
+    Batch, Candidate, CaseSet, Committed, EndedRow, Error, EventRow, HostRecord, Leadership,
+    RunHead, RunRecord, Store, Submitted,
 };
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/postgres");
@@ -175,6 +175,10 @@ impl Store for Postgres {
 
     async fn attempt(&self, attempt: &AttemptId) -> Result<Option<EndedRow>, Error> {
         self.reads.attempt(attempt).await
+    }
+
+    async fn case_set(&self, digest: &Digest) -> Result<Option<CaseSet>, Error> {
+        self.reads.case_set(digest).await
     }
 
     async fn events(&self, run: &RunId, after: u64, limit: u32) -> Result<Vec<EventRow>, Error> {

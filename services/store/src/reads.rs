@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use regatta_model::run::RunState;
-use regatta_model::{AttemptId, CellNumber, HostName, RunId};
+use regatta_model::{AttemptId, CellNumber, Digest, HostName, RunId};
 use sqlx::database::HasStatementCache;
 use sqlx::{
     ColumnIndex, Database, Decode, Encode, Executor, FromRow, IntoArguments, Pool, QueryBuilder,
@@ -40,7 +40,7 @@ where
     DB::Arguments: IntoArguments<DB>,
     for<'q> &'q str: Encode<'q, DB> + Type<DB>,
     for<'q> i64: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
-    for<'q> Vec<u8>: Decode<'q, DB> + Type<DB>,
+    for<'q> Vec<u8>: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
     for<'q> String: Decode<'q, DB> + Type<DB>,
     usize: ColumnIndex<DB::Row>,
     for<'r> HeadColumns: FromRow<'r, DB::Row>,
@@ -334,6 +334,16 @@ where
         }
         sets.insert(key, Arc::clone(&set));
         Ok(set)
+    }
+
+    pub(crate) async fn case_set(&self, digest: &Digest) -> Result<Option<CaseSet>, Error> {
+        let found: Option<CaseSetColumns> =
+            sqlx::query_as("SELECT digest, names FROM case_sets WHERE digest = $1")
+                .bind(digest.as_bytes().to_vec())
+                .fetch_optional(&self.pool)
+                .await
+                .map_err(Error::while_doing("look for a set of cases"))?;
+        found.map(CaseSetColumns::set).transpose()
     }
 
     pub(crate) async fn events(

@@ -204,6 +204,15 @@ pub struct Cases {
     pub problems: Vec<String>,
 }
 
+impl From<Vec<String>> for CaseSet {
+    fn from(names: Vec<String>) -> Self {
+        Self {
+            digest: Digest::of_canonical(&names),
+            names,
+        }
+    }
+}
+
 impl From<Results> for Cases {
     fn from(results: Results) -> Self {
         let digest = results.found.then(|| results.set());
