@@ -32,6 +32,7 @@ fn outcome(cell: u64, detail: usize) -> EndedAttempt {
         results: Results::default(),
         log: LogPlace::Empty,
         artifacts: Vec::new(),
+        files: None,
     }
 }
 

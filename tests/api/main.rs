@@ -1,6 +1,7 @@
 //! The server, over HTTP, as clients and agents see it.
 
 mod disk;
+mod files;
 mod fleet;
 mod http;
 mod kit;

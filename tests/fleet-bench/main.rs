@@ -103,6 +103,7 @@ impl Fleet {
             },
             log: LogPlace::Empty,
             artifacts: Vec::new(),
+            files: None,
         }
     }
 }

@@ -171,6 +171,10 @@ pub struct EndedAttempt<R: Default = Results> {
     /// What it left as artifacts, uploaded before this was said.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub artifacts: Vec<Artifact>,
+    /// By which generation its log and artifacts were uploaded: the assignment's then, which may be lower than
+    /// `generation`. None: by none, or there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<u64>,
 }
 
 impl<R: Default> EndedAttempt<R> {
@@ -193,6 +197,7 @@ impl<R: Default> EndedAttempt<R> {
             results,
             log: self.log.clone(),
             artifacts: self.artifacts.clone(),
+            files: self.files,
         }
     }
 }
@@ -306,6 +311,9 @@ pub struct SyncResponse {
     /// once one of them comes with the names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unknown_sets: Vec<Digest>,
+    /// Whether logs and artifacts may be uploaded by generation (`?generation=N`).
+    #[serde(default)]
+    pub takes_generations: bool,
 }
 
 /// An attempt for a host.

@@ -27,6 +27,7 @@ pub(crate) async fn sync(
     let (synced, unknown_sets) = check::sync(request, sets)?;
     let mut answer = leader.sync(synced).await?;
     answer.response.takes_sets = true;
+    answer.response.takes_generations = true;
     answer.response.unknown_sets = unknown_sets;
     let took = begun.elapsed().saturating_sub(answer.waited);
     app.metrics.sync_seconds.observe(took.as_secs_f64());

@@ -137,7 +137,7 @@ fn facts_within(mut facts: HostFacts) -> Result<HostFacts, String> {
 }
 
 /// An ended attempt as it will be recorded, with these cases.
-fn end(host: &HostName, ended: EndedAttempt<ToldResults>, results: Found) -> SyncedEnd {
+fn end(host: &HostName, ended: EndedAttempt<ToldResults>, results: Sound) -> SyncedEnd {
     let EndedAttempt {
         attempt,
         generation,
@@ -155,6 +155,7 @@ fn end(host: &HostName, ended: EndedAttempt<ToldResults>, results: Found) -> Syn
         results: _,
         log,
         artifacts,
+        files,
     } = ended;
     let brief = results.brief();
     let (passed, judged, said) = judge::passed_attempt(outcome, brief);
@@ -179,6 +180,8 @@ fn end(host: &HostName, ended: EndedAttempt<ToldResults>, results: Found) -> Syn
         _ => blame.or(judged),
     };
     let (log, short_log) = log_within(log);
+    let artifacts = artifacts_within(artifacts);
+    let uploaded = !artifacts.is_empty() || matches!(log, LogPlace::Uploaded { .. });
     let row = EndedRow {
         attempt,
         sequence: 0,
@@ -197,7 +200,9 @@ fn end(host: &HostName, ended: EndedAttempt<ToldResults>, results: Found) -> Syn
         cases: results.into_cases(),
         detail,
         changed,
-        artifacts: artifacts_within(artifacts),
+        artifacts,
+        // No later assignment's than this one.
+        files: files.filter(|by| uploaded && *by <= generation),
         log,
         short_log,
     };
@@ -209,14 +214,14 @@ fn end(host: &HostName, ended: EndedAttempt<ToldResults>, results: Found) -> Syn
 }
 
 /// Results that hold together. The names are not copied: whoever told the same shares them.
-struct Found {
+struct Sound {
     set: Arc<CaseSet>,
     exceptions: Vec<CaseException>,
     found: bool,
     problems: Vec<String>,
 }
 
-impl Found {
+impl Sound {
     fn brief(&self) -> judge::Brief<'_> {
         judge::Brief {
             cases: self.set.names.len(),
@@ -236,7 +241,7 @@ impl Found {
 }
 
 /// Results that hold together, or empty ones with a problem that says why; or the digest of names that are not known.
-fn cases_within(results: ToldResults, sets: &mut Named<'_>) -> Result<Found, Digest> {
+fn cases_within(results: ToldResults, sets: &mut Named<'_>) -> Result<Sound, Digest> {
     let ToldResults {
         names,
         mut exceptions,
@@ -264,14 +269,14 @@ fn cases_within(results: ToldResults, sets: &mut Named<'_>) -> Result<Found, Dig
             for exception in &mut exceptions {
                 cut(&mut exception.message, MESSAGE_MOST);
             }
-            Found {
+            Sound {
                 set,
                 exceptions,
                 found,
                 problems,
             }
         }
-        Err(why) => Found {
+        Err(why) => Sound {
             set: Arc::new(CaseSet::from(Vec::new())),
             exceptions: Vec::new(),
             found,

@@ -121,13 +121,12 @@ impl Named<'_> {
     pub(crate) fn learn(&mut self, names: Vec<String>) -> Arc<CaseSet> {
         let set = CaseSet::from(names);
         let mut kept = self.sets.kept();
-        let set = match kept.sets.get(&set.digest) {
-            Some(set) => Arc::clone(set),
-            None => {
-                let set = Arc::new(set);
-                kept.keep(&set);
-                set
-            }
+        let set = if let Some(set) = kept.sets.get(&set.digest) {
+            Arc::clone(set)
+        } else {
+            let set = Arc::new(set);
+            kept.keep(&set);
+            set
         };
         drop(kept);
         self.known.insert(set.digest, Arc::clone(&set));

@@ -12,7 +12,7 @@ use sqlx::{
 };
 
 use crate::codes::{from_sql, state, to_sql};
-use crate::queries::{ATTEMPT, EVENTS, HEAD, RECORD};
+use crate::queries::{ATTEMPT, EVENTS, HEAD, RECORD, SET, SET_BY_DIGEST};
 use crate::rows::{
     AttemptColumns, CaseSetColumns, EventColumns, HeadColumns, HostColumns, RunColumns,
     SubmittedColumns, name,
@@ -321,12 +321,11 @@ where
     }
 
     async fn set(&self, key: i64) -> Result<Arc<CaseSet>, Error> {
-        let found: CaseSetColumns =
-            sqlx::query_as("SELECT digest, names FROM case_sets WHERE key = $1")
-                .bind(key)
-                .fetch_one(&self.pool)
-                .await
-                .map_err(Error::while_doing("read a set of cases"))?;
+        let found: CaseSetColumns = sqlx::query_as(SET)
+            .bind(key)
+            .fetch_one(&self.pool)
+            .await
+            .map_err(Error::while_doing("read a set of cases"))?;
         let set = Arc::new(found.set()?);
         let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
         if sets.len() >= SETS_MOST {
@@ -337,12 +336,11 @@ where
     }
 
     pub(crate) async fn case_set(&self, digest: &Digest) -> Result<Option<CaseSet>, Error> {
-        let found: Option<CaseSetColumns> =
-            sqlx::query_as("SELECT digest, names FROM case_sets WHERE digest = $1")
-                .bind(digest.as_bytes().to_vec())
-                .fetch_optional(&self.pool)
-                .await
-                .map_err(Error::while_doing("look for a set of cases"))?;
+        let found: Option<CaseSetColumns> = sqlx::query_as(SET_BY_DIGEST)
+            .bind(digest.as_bytes().to_vec())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(Error::while_doing("look for a set of cases"))?;
         found.map(CaseSetColumns::set).transpose()
     }
 

@@ -308,6 +308,8 @@ pub struct EndedRow {
     pub changed: Vec<String>,
     /// What it left as artifacts.
     pub artifacts: Vec<Artifact>,
+    /// By which generation its log and artifacts are kept as blobs; none: by none, or there are none.
+    pub files: Option<u64>,
     /// Its output. What is read back from the database has [`LogPlace::Inline`] with an empty text: see
     /// [`crate::Store::short_log`].
     pub log: LogPlace,
