@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use proptest::prelude::*;
 use regatta_daemon::outbox::{Outbox, SEGMENT_MOST};
-use regatta_model::case::Results;
-use regatta_model::wire::{ENDED_MOST, EndedAttempt, LogPlace};
+use regatta_model::case::{Results, ToldNames, ToldResults};
+use regatta_model::wire::{ENDED_MOST, EndedAttempt, LogPlace, Sets, SyncResponse};
 use regatta_model::{AttemptId, Incarnation, Outcome};
 
 fn outcome(cell: u64, detail: usize) -> EndedAttempt {
@@ -32,12 +32,18 @@ fn outcome(cell: u64, detail: usize) -> EndedAttempt {
         results: Results::default(),
         log: LogPlace::Empty,
         artifacts: Vec::new(),
+        files: None,
     }
+}
+
+/// The same as it is told.
+fn told(outcome: &EndedAttempt) -> EndedAttempt<ToldResults> {
+    outcome.with_results(ToldResults::from(&outcome.results))
 }
 
 fn cells(outbox: &Outbox) -> Vec<u64> {
     outbox
-        .batch()
+        .batch(&Sets::default())
         .iter()
         .map(|outcome| outcome.attempt.cell)
         .collect()
@@ -62,7 +68,7 @@ fn what_was_put_is_there_after_a_restart_in_order_and_whole() {
     std::mem::forget(outbox);
     let outbox = Outbox::open(directory.path()).unwrap();
     assert_eq!(cells(&outbox), [1, 2, 3]);
-    assert_eq!(outbox.batch()[1], outcome(2, 10));
+    assert_eq!(outbox.batch(&Sets::default())[1], told(&outcome(2, 10)));
 }
 
 #[test]
@@ -71,11 +77,13 @@ fn the_first_outcome_of_an_attempt_counts() {
     let mut outbox = Outbox::open(directory.path()).unwrap();
     outbox.put(vec![outcome(1, 1)]).unwrap();
     outbox.put(vec![outcome(1, 2)]).unwrap();
-    assert_eq!(outbox.batch(), [outcome(1, 1)]);
+    assert_eq!(outbox.batch(&Sets::default()), [told(&outcome(1, 1))]);
     drop(outbox);
     assert_eq!(
-        Outbox::open(directory.path()).unwrap().batch(),
-        [outcome(1, 1)]
+        Outbox::open(directory.path())
+            .unwrap()
+            .batch(&Sets::default()),
+        [told(&outcome(1, 1))]
     );
 }
 
@@ -114,7 +122,7 @@ fn a_batch_fits_into_a_sync() {
     outbox
         .put((0..300).map(|cell| outcome(cell, 0)).collect())
         .unwrap();
-    assert_eq!(outbox.batch().len(), ENDED_MOST);
+    assert_eq!(outbox.batch(&Sets::default()).len(), ENDED_MOST);
     for cell in 0..300 {
         outbox.acknowledge(&outcome(cell, 0).attempt).unwrap();
     }
@@ -183,4 +191,45 @@ fn a_record_with_a_flipped_bit_is_not_believed() {
     bytes[at] = b'y';
     fs::write(&path, bytes).unwrap();
     assert_eq!(cells(&Outbox::open(directory.path()).unwrap()), [1]);
+}
+
+#[test]
+fn names_go_only_where_they_are_needed() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut outbox = Outbox::open(directory.path()).unwrap();
+    let with_case = |cell, name: &str| {
+        let mut outcome = outcome(cell, 0);
+        outcome.results.names = vec![name.to_owned()];
+        outcome
+    };
+    let all = vec![with_case(1, "a"), with_case(2, "a"), with_case(3, "b")];
+    let a = all[0].results.named_set();
+    outbox.put(all).unwrap();
+    let listed = |sets: &Sets| -> Vec<bool> {
+        let is_listed = |told: &EndedAttempt<ToldResults>| match told.results.names {
+            ToldNames::Listed(_) => true,
+            ToldNames::Set(set) => {
+                assert_eq!(set.cases, 1);
+                false
+            }
+        };
+        outbox.batch(sets).iter().map(is_listed).collect()
+    };
+    let mut sets = Sets::default();
+    assert_eq!(listed(&sets), [true; 3], "the server may be an old one");
+    let mut answer = SyncResponse {
+        takes_sets: true,
+        ..SyncResponse::default()
+    };
+    sets.heard(&answer);
+    assert_eq!(listed(&sets), [false; 3]);
+    answer.unknown_sets = vec![a.set];
+    sets.heard(&answer);
+    assert_eq!(listed(&sets), [true, false, false], "once for each set");
+    sets.unheard();
+    assert_eq!(listed(&sets), [true; 3], "another server may answer next");
+    // An old one answered, through one that passes on what it is told.
+    sets.heard(&answer);
+    sets.heard(&SyncResponse::default());
+    assert_eq!(listed(&sets), [true; 3]);
 }

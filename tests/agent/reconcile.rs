@@ -335,7 +335,7 @@ impl World {
             stop: stop.collect(),
             lease_ms: LEASE,
             next_sync_ms: 300,
-            refused: String::new(),
+            ..SyncResponse::default()
         };
         if answer_arrives {
             let actions = self.held.answered(Moment(self.now), said);

@@ -348,6 +348,7 @@ impl Agent {
             results: Results::default(),
             log: LogPlace::Empty,
             artifacts: Vec::new(),
+            files: None,
         }
     }
 

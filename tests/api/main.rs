@@ -1,6 +1,7 @@
 //! The server, over HTTP, as clients and agents see it.
 
 mod disk;
+mod files;
 mod fleet;
 mod http;
 mod kit;
@@ -8,6 +9,7 @@ mod pages;
 mod registry;
 mod retention;
 mod runs;
+mod sets;
 mod trust;
 mod wire;
 

@@ -209,7 +209,7 @@ async fn without_credentials_a_machine_has_a_role_or_is_told_so() {
 #[tokio::test]
 async fn prefixes_part_a_bucket() {
     let s3 = S3::start().await;
-    let key = BlobKey::Log(attempt("a", 1));
+    let key = BlobKey::Log(attempt("a", 1), None);
     let mut places = Vec::new();
     for url in [
         "s3://boats",
@@ -245,7 +245,7 @@ async fn prefixes_part_a_bucket() {
 async fn a_long_blob_goes_in_parts_and_a_short_one_at_once() {
     let s3 = S3::start().await;
     let blobs = s3.open("s3://boats").await.unwrap();
-    let key = BlobKey::Log(attempt("a", 1));
+    let key = BlobKey::Log(attempt("a", 1), None);
     put(&blobs, &key, &noise(5 << 20)).await.unwrap();
     assert_eq!(s3.seen.parts.load(Ordering::Relaxed), 0);
     put(&blobs, &key, &noise(12 << 20)).await.unwrap();
@@ -269,7 +269,7 @@ async fn a_few_parts_of_a_blob_are_in_memory_at_once() {
         given += chunk.len();
         Ok::<_, &str>(chunk.clone())
     });
-    let key = BlobKey::Log(attempt("a", 1));
+    let key = BlobKey::Log(attempt("a", 1), None);
     let written = blobs
         .put(&key, futures_util::stream::iter(chunks), MOST, "MOST")
         .await;
@@ -280,7 +280,7 @@ async fn a_few_parts_of_a_blob_are_in_memory_at_once() {
 async fn a_part_that_is_refused_leaves_nothing() {
     let s3 = S3::start().await;
     let blobs = s3.open("s3://boats").await.unwrap();
-    let key = BlobKey::Log(attempt("a", 1));
+    let key = BlobKey::Log(attempt("a", 1), None);
     for parts in 0..3 {
         s3.seen.parts_most.store(parts, Ordering::Relaxed);
         let failed = blobs.put(&key, body(&noise(12 << 20)), MOST, "MOST").await;
@@ -295,7 +295,7 @@ async fn a_busy_store_is_asked_again() {
     let s3 = S3::start().await;
     s3.seen.busy.store(2, Ordering::Relaxed);
     let blobs = s3.open("s3://boats").await.unwrap();
-    let key = BlobKey::Log(attempt("a", 1));
+    let key = BlobKey::Log(attempt("a", 1), None);
     s3.seen.busy.store(2, Ordering::Relaxed);
     put(&blobs, &key, b"whole").await.unwrap();
     s3.seen.busy.store(2, Ordering::Relaxed);
@@ -310,7 +310,7 @@ async fn a_run_is_dropped_by_the_thousand() {
     let s3 = S3::start().await;
     let blobs = s3.open("s3://boats").await.unwrap();
     for cell in 0..20 {
-        put(&blobs, &BlobKey::Log(attempt("a", cell)), b"x")
+        put(&blobs, &BlobKey::Log(attempt("a", cell), None), b"x")
             .await
             .unwrap();
     }

@@ -10,8 +10,8 @@ use crate::place::{MOST, Place, attempt, body, get, noise, put, run};
 
 pub async fn a_blob_comes_back_and_is_replaced_and_dropped(place: &Place) {
     let blobs = place.open().await;
-    let log = BlobKey::Log(attempt("a", 1));
-    let artifact = BlobKey::Artifact(attempt("a", 1), "log".into());
+    let log = BlobKey::Log(attempt("a", 1), None);
+    let artifact = BlobKey::Artifact(attempt("a", 1), None, "log".into());
     assert_eq!(put(&blobs, &log, b"first").await.unwrap(), 5);
     assert_eq!(put(&blobs, &artifact, b"").await.unwrap(), 0);
     assert_eq!(get(&blobs, &log).await.unwrap(), b"first");
@@ -28,7 +28,7 @@ pub async fn a_blob_comes_back_and_is_replaced_and_dropped(place: &Place) {
 
 pub async fn what_is_not_there_is_none(place: &Place) {
     let blobs = place.open().await;
-    let key = BlobKey::Log(attempt("a", 1));
+    let key = BlobKey::Log(attempt("a", 1), None);
     assert_eq!(get(&blobs, &key).await, None);
     blobs.delete(&key).await.unwrap();
     assert_eq!(blobs.delete_run(&run("a")).await.unwrap(), 0);
@@ -36,7 +36,7 @@ pub async fn what_is_not_there_is_none(place: &Place) {
 
 pub async fn a_long_blob_comes_back_byte_for_byte(place: &Place) {
     let blobs = place.open().await;
-    let key = BlobKey::Log(attempt("a", 1));
+    let key = BlobKey::Log(attempt("a", 1), None);
     let whole = noise(12 << 20);
     assert_eq!(put(&blobs, &key, &whole).await.unwrap(), 12 << 20);
     assert!(get(&blobs, &key).await.unwrap() == whole, "other bytes");
@@ -52,7 +52,10 @@ pub async fn a_long_blob_comes_back_byte_for_byte(place: &Place) {
 
 pub async fn a_blob_that_is_cut_off_leaves_nothing(place: &Place) {
     let blobs = place.open().await;
-    let (new, old) = (BlobKey::Log(attempt("a", 1)), BlobKey::Log(attempt("a", 2)));
+    let (new, old) = (
+        BlobKey::Log(attempt("a", 1), None),
+        BlobKey::Log(attempt("a", 2), None),
+    );
     put(&blobs, &old, b"old").await.unwrap();
     let before = place.left();
     for bytes in [1, 12 << 20] {
@@ -72,7 +75,7 @@ pub async fn a_blob_that_is_cut_off_leaves_nothing(place: &Place) {
 
 pub async fn a_blob_beyond_its_limit_leaves_nothing(place: &Place) {
     let blobs = place.open().await;
-    let key = BlobKey::Log(attempt("a", 1));
+    let key = BlobKey::Log(attempt("a", 1), None);
     for most in [9, 8 << 20] {
         let bytes = noise(usize::try_from(most).unwrap() + 1);
         let long = blobs.put(&key, body(&bytes), most, "BOAT_MOST").await;
@@ -95,7 +98,7 @@ pub async fn a_blob_beyond_its_limit_leaves_nothing(place: &Place) {
 /// A client whose connection ends takes the server's answer to it along.
 pub async fn a_blob_that_nobody_waits_for_leaves_nothing(place: &Place) {
     let blobs = place.open().await;
-    let key = BlobKey::Log(attempt("a", 1));
+    let key = BlobKey::Log(attempt("a", 1), None);
     let (sender, sent) = oneshot::channel();
     let endless = futures_util::stream::once(async move {
         sender.send(()).unwrap();
@@ -157,9 +160,9 @@ pub async fn names_stay_within_their_attempt(place: &Place) {
     // Each in an attempt of its own: on a disk, a name is a file's or a directory's.
     for (cell, name) in (0..).zip(names) {
         let attempt = attempt("a", cell);
-        let key = BlobKey::Artifact(attempt.clone(), name.to_owned());
+        let key = BlobKey::Artifact(attempt.clone(), None, name.to_owned());
         let before = place.left();
-        put(&blobs, &BlobKey::Log(attempt), b"the log")
+        put(&blobs, &BlobKey::Log(attempt, None), b"the log")
             .await
             .unwrap();
         put(&blobs, &key, name.as_bytes()).await.unwrap();
@@ -174,11 +177,11 @@ pub async fn names_stay_within_their_attempt(place: &Place) {
     for (cell, name) in (0..).zip(names) {
         let read = get(
             &blobs,
-            &BlobKey::Artifact(attempt("a", cell), name.to_owned()),
+            &BlobKey::Artifact(attempt("a", cell), None, name.to_owned()),
         )
         .await;
         assert_eq!(read.as_deref(), Some(name.as_bytes()), "{name:?}");
-        let log = get(&blobs, &BlobKey::Log(attempt("a", cell))).await;
+        let log = get(&blobs, &BlobKey::Log(attempt("a", cell), None)).await;
         assert_eq!(log.unwrap(), b"the log", "beside {name:?}");
     }
     let dropped = blobs.delete_run(&run("a")).await.unwrap();
@@ -192,17 +195,21 @@ pub async fn a_run_is_dropped_and_no_other(place: &Place) {
     let blobs = place.open().await;
     let others = ["ab", "b", "a-1"];
     for other in others {
-        put(&blobs, &BlobKey::Log(attempt(other, 1)), other.as_bytes())
-            .await
-            .unwrap();
+        put(
+            &blobs,
+            &BlobKey::Log(attempt(other, 1), None),
+            other.as_bytes(),
+        )
+        .await
+        .unwrap();
     }
     let before = place.left();
     let each = futures_util::stream::iter(0..BLOBS).for_each_concurrent(32, |cell| {
         let (blobs, attempt) = (blobs.clone(), attempt("a", cell / 2));
         async move {
             let key = match cell % 2 {
-                0 => BlobKey::Log(attempt),
-                _ => BlobKey::Artifact(attempt, "d/x".into()),
+                0 => BlobKey::Log(attempt, None),
+                _ => BlobKey::Artifact(attempt, None, "d/x".into()),
             };
             put(&blobs, &key, b"x").await.unwrap();
         }
@@ -216,7 +223,7 @@ pub async fn a_run_is_dropped_and_no_other(place: &Place) {
     assert_eq!(place.left(), before);
     assert_eq!(blobs.delete_run(&run("a")).await.unwrap(), 0, "again");
     for other in others {
-        let read = get(&blobs, &BlobKey::Log(attempt(other, 1))).await;
+        let read = get(&blobs, &BlobKey::Log(attempt(other, 1), None)).await;
         assert_eq!(read.unwrap(), other.as_bytes());
     }
 }

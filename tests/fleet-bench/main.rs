@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use regatta_model::case::Results;
+use regatta_model::case::{NamedSet, Results, ToldResults};
 use regatta_model::run::RunSummary;
 use regatta_model::wire::{
-    EndedAttempt, HeldState, HostFacts, LogPlace, PROTOCOL, SyncRequest, SyncResponse,
+    EndedAttempt, HeldState, HostFacts, LogPlace, PROTOCOL, Sets, SyncRequest, SyncResponse,
+    Telling,
 };
 use regatta_model::{AttemptId, Digest, Incarnation, Outcome};
 use reqwest::Client;
@@ -34,6 +35,9 @@ struct Args {
     /// Test cases of each attempt
     #[arg(long, default_value_t = 0)]
     cases: usize,
+    /// Tell the names of all test cases with each attempt, as former agents do
+    #[arg(long)]
+    names: bool,
     /// How long each attempt takes, in milliseconds
     #[arg(long, default_value_t = 0)]
     hold: u64,
@@ -51,6 +55,8 @@ struct Fleet {
     http: Client,
     base: String,
     results: Results,
+    set: NamedSet,
+    names: bool,
     slots: u32,
     hold: Duration,
     /// Outcomes that the server acknowledged.
@@ -68,8 +74,14 @@ impl Fleet {
         }
     }
 
-    fn end(&self, attempt: AttemptId, generation: u64) -> EndedAttempt {
+    fn end(
+        &self,
+        attempt: AttemptId,
+        generation: u64,
+        telling: &mut Telling<'_>,
+    ) -> EndedAttempt<ToldResults> {
         let attempt_text = attempt.to_string();
+        let with_names = self.results.names.is_empty() || telling.needs_names(&self.set.set);
         EndedAttempt {
             attempt,
             generation,
@@ -84,9 +96,14 @@ impl Fleet {
             peak_memory_bytes: 1 << 20,
             identity: Some(Digest::of(attempt_text.as_bytes())),
             changed: Vec::new(),
-            results: self.results.clone(),
+            results: if with_names {
+                ToldResults::from(&self.results)
+            } else {
+                self.results.by_digest(self.set)
+            },
             log: LogPlace::Empty,
             artifacts: Vec::new(),
+            files: None,
         }
     }
 }
@@ -116,6 +133,9 @@ struct Held {
 async fn hollow(fleet: Arc<Fleet>, index: usize) -> Result<Took, String> {
     let mut took = Took::default();
     let mut holding: BTreeMap<AttemptId, Held> = BTreeMap::new();
+    // Ended, and not yet acknowledged: the generations.
+    let mut outbox: BTreeMap<AttemptId, u64> = BTreeMap::new();
+    let mut sets = Sets::default();
     let mut freed: VecDeque<Instant> = VecDeque::new();
     let host = format!("hollow-{index}")
         .parse()
@@ -131,9 +151,14 @@ async fn hollow(fleet: Arc<Fleet>, index: usize) -> Result<Took, String> {
             holding.into_iter().partition(|(_, held)| held.ends <= now);
         holding = held;
         freed.extend(over.values().map(|held| held.ends));
-        let ended: Vec<EndedAttempt> = over
-            .into_iter()
-            .map(|(attempt, held)| fleet.end(attempt, held.generation))
+        outbox.extend(
+            over.into_iter()
+                .map(|(attempt, held)| (attempt, held.generation)),
+        );
+        let mut telling = sets.telling();
+        let ended: Vec<EndedAttempt<ToldResults>> = outbox
+            .iter()
+            .map(|(attempt, generation)| fleet.end(attempt.clone(), *generation, &mut telling))
             .collect();
         let told = !ended.is_empty();
         let next_end = holding.values().map(|held| held.ends).min();
@@ -180,6 +205,12 @@ async fn hollow(fleet: Arc<Fleet>, index: usize) -> Result<Took, String> {
             serde_json::from_slice(&text).map_err(|error| error.to_string())?;
         if told {
             took.syncs.push(micros(began));
+        }
+        if !fleet.names {
+            sets.heard(&answer);
+        }
+        for attempt in &answer.acknowledged {
+            outbox.remove(attempt);
         }
         let count = u64::try_from(answer.acknowledged.len()).unwrap_or(0);
         fleet.acknowledged.fetch_add(count, Ordering::Relaxed);
@@ -228,14 +259,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args = Args::parse();
     drop(rustls::crypto::ring::default_provider().install_default());
     let names = (0..args.cases).map(|n| format!("tests.test_hollow::test_{n:05}"));
+    let results = Results {
+        names: names.collect(),
+        found: args.cases > 0,
+        ..Results::default()
+    };
     let mut fleet = Fleet {
         http: Client::builder().no_proxy().build()?,
         base: args.server.trim_end_matches('/').to_owned(),
-        results: Results {
-            names: names.collect(),
-            found: args.cases > 0,
-            ..Results::default()
-        },
+        set: results.named_set(),
+        results,
+        names: args.names,
         slots: args.slots,
         hold: Duration::from_millis(args.hold),
         acknowledged: AtomicU64::new(0),

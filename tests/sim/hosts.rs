@@ -473,6 +473,7 @@ impl World {
             results: Results::default(),
             log: LogPlace::Empty,
             artifacts: Vec::new(),
+            files: None,
         }
     }
 

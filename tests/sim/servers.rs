@@ -479,7 +479,7 @@ impl World {
             stop: stop.collect(),
             lease_ms: LEASE_MS,
             next_sync_ms: LEASE_MS / 5,
-            refused: String::new(),
+            ..SyncResponse::default()
         };
         self.send(host, life, exchange, answer);
     }

@@ -136,6 +136,7 @@ fn row(run: &str, cell: u64, ordinal: u32, sequence: u64) -> EndedRow {
         detail: String::new(),
         changed: Vec::new(),
         artifacts: Vec::new(),
+        files: None,
         log: LogPlace::Empty,
         short_log: Vec::new(),
     }
@@ -196,6 +197,7 @@ async fn what_was_committed_is_read_back_as_it_was() {
             bytes: 3,
         }];
         full.log = LogPlace::Uploaded { bytes: 77 };
+        full.files = Some(u64::MAX >> 1);
         let mut short = row("a", 7, 1, 3);
         short.log = LogPlace::Inline(String::new());
         short.short_log = vec![1, 2, 3];

@@ -144,8 +144,9 @@ async fn fail(host: &Arc<Host>, job: &Job, places: &Places, failure: Failure, as
         failure.outcome.name(),
         failure.detail
     );
+    let files = host.server.files_by(job.generation);
     let log = match &failure.log {
-        Some(log) => conclude::log_place(host, &job.attempt, log, places).await,
+        Some(log) => conclude::log_place(host, &job.attempt, files, log, places).await,
         None => Ok(LogPlace::Empty),
     };
     let outcome = EndedAttempt {
@@ -163,6 +164,7 @@ async fn fail(host: &Arc<Host>, job: &Job, places: &Places, failure: Failure, as
         identity: None,
         changed: Vec::new(),
         results: regatta_model::case::Results::default(),
+        files: files.filter(|_| matches!(log, Ok(LogPlace::Uploaded { .. }))),
         log: log.unwrap_or(LogPlace::Empty),
         artifacts: Vec::new(),
     };

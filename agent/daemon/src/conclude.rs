@@ -43,12 +43,18 @@ pub(crate) async fn conclude(
         })
         .await?
     };
+    let uploads = !left.is_empty() || matches!(packed, Packed::File(_));
+    outcome.files = uploads
+        .then(|| host.server.files_by(outcome.generation))
+        .flatten();
     if !left.is_empty() {
         outcome.artifacts = artifacts(host, &mut outcome, left).await;
     }
     outcome.log = match packed {
         Packed::Place(place) => place,
-        Packed::File(bytes) => upload_log(host, &outcome.attempt, places, bytes).await,
+        Packed::File(bytes) => {
+            upload_log(host, &outcome.attempt, outcome.files, places, bytes).await
+        }
     };
     Ok(outcome)
 }
@@ -57,6 +63,7 @@ pub(crate) async fn conclude(
 pub(crate) async fn log_place(
     host: &Arc<Host>,
     attempt: &AttemptId,
+    by: Option<u64>,
     log: &std::path::Path,
     places: &Places,
 ) -> Result<LogPlace, Failure> {
@@ -68,7 +75,7 @@ pub(crate) async fn log_place(
     .await?;
     match packed.map_err(|error| Failure::host("the set-up's log", &error))? {
         Packed::Place(place) => Ok(place),
-        Packed::File(bytes) => Ok(upload_log(host, attempt, places, bytes).await),
+        Packed::File(bytes) => Ok(upload_log(host, attempt, by, places, bytes).await),
     }
 }
 
@@ -129,6 +136,7 @@ fn gather(record: Record, ended: Ended, places: &Places) -> (EndedAttempt, Packe
         results,
         log: LogPlace::Empty,
         artifacts: Vec::new(),
+        files: None,
     };
     bound(&mut outcome);
     let detail = [join(details), lines].join("\n");
@@ -164,12 +172,13 @@ fn bound(outcome: &mut EndedAttempt) {
 async fn upload_log(
     host: &Arc<Host>,
     attempt: &AttemptId,
+    by: Option<u64>,
     places: &Places,
     bytes: u64,
 ) -> LogPlace {
     let mut patience = Patience::default();
     loop {
-        let sent = host.server.put_log(attempt, &places.packed_log).await;
+        let sent = host.server.put_log(attempt, by, &places.packed_log).await;
         match sent {
             Ok(()) => return LogPlace::Uploaded { bytes },
             Err(error) if error.is_passing() => patience.wait(error).await,
@@ -187,7 +196,7 @@ async fn artifacts(host: &Arc<Host>, outcome: &mut EndedAttempt, left: Vec<Left>
     for left in left {
         let mut patience = Patience::default();
         let sent = loop {
-            match send_artifact(host, &outcome.attempt, &left).await {
+            match send_artifact(host, &outcome.attempt, outcome.files, &left).await {
                 Err(error) if error.is_passing() => patience.wait(error).await,
                 sent => break sent,
             }
@@ -205,13 +214,18 @@ async fn artifacts(host: &Arc<Host>, outcome: &mut EndedAttempt, left: Vec<Left>
     taken
 }
 
-async fn send_artifact(host: &Host, attempt: &AttemptId, left: &Left) -> Result<(), Error> {
+async fn send_artifact(
+    host: &Host,
+    attempt: &AttemptId,
+    by: Option<u64>,
+    left: &Left,
+) -> Result<(), Error> {
     let opened = left.clone();
     let file = blocking(move || opened.open()).await;
     let file = file.map_err(|failure| Error::Nonsense(failure.detail))?;
     let file = file.map_err(|error| Error::Nonsense(error.to_string()))?;
     host.server
-        .put_artifact(attempt, &left.name, tokio::fs::File::from_std(file))
+        .put_artifact(attempt, by, &left.name, tokio::fs::File::from_std(file))
         .await
 }
 

@@ -13,7 +13,8 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use regatta_model::wire::{ENDED_MOST, EndedAttempt, SYNC_BYTES_MOST};
+use regatta_model::case::{NamedSet, ToldNames, ToldResults};
+use regatta_model::wire::{ENDED_MOST, EndedAttempt, SYNC_BYTES_MOST, Sets};
 use regatta_model::{AttemptId, Digest};
 
 /// A segment at least this long is followed by a new one, in bytes.
@@ -45,8 +46,16 @@ pub struct Outbox {
 #[derive(Debug)]
 struct Waiting {
     segment: u64,
+    /// Of its JSON, and of the names of its cases in that.
     bytes: usize,
+    names: usize,
+    set: NamedSet,
     outcome: EndedAttempt,
+}
+
+/// Bytes that names have in JSON at least.
+fn bytes_of_names(names: &[String]) -> usize {
+    names.iter().map(|name| name.len() + 3).sum()
 }
 
 impl Outbox {
@@ -142,6 +151,8 @@ impl Outbox {
             Waiting {
                 segment,
                 bytes,
+                names: bytes_of_names(&outcome.results.names),
+                set: outcome.results.named_set(),
                 outcome,
             },
         );
@@ -180,15 +191,24 @@ impl Outbox {
         Ok(())
     }
 
-    /// The outcomes for one sync, the oldest first, within [`ENDED_MOST`] and [`SYNC_BYTES_MOST`].
-    pub fn batch(&self) -> Vec<EndedAttempt> {
+    /// The outcomes for one sync, the oldest first, within [`ENDED_MOST`] and [`SYNC_BYTES_MOST`]. `sets`: which names
+    /// need not be told.
+    pub fn batch(&self, sets: &Sets) -> Vec<EndedAttempt<ToldResults>> {
         let mut bytes = 0;
-        let fits = |waiting: &&Waiting| {
-            bytes += waiting.bytes;
-            bytes <= OUTCOME_MOST
-        };
-        let batch = self.waiting.values().take(ENDED_MOST).take_while(fits);
-        batch.map(|waiting| waiting.outcome.clone()).collect()
+        let mut telling = sets.telling();
+        let mut batch = Vec::new();
+        for waiting in self.waiting.values().take(ENDED_MOST) {
+            let told = telling.tell(&waiting.outcome, waiting.set);
+            bytes += match told.results.names {
+                ToldNames::Listed(_) => waiting.bytes,
+                ToldNames::Set(_) => waiting.bytes.saturating_sub(waiting.names),
+            };
+            if bytes > OUTCOME_MOST {
+                break;
+            }
+            batch.push(told);
+        }
+        batch
     }
 
     /// Every outcome that waits: attempt and generation.

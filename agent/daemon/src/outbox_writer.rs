@@ -5,7 +5,8 @@ use std::io;
 use std::sync::Arc;
 
 use regatta_model::AttemptId;
-use regatta_model::wire::EndedAttempt;
+use regatta_model::case::ToldResults;
+use regatta_model::wire::{EndedAttempt, Sets};
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
 
 use crate::crash::{self, WRITTEN};
@@ -44,8 +45,8 @@ impl OutboxWriter {
     }
 
     /// The outcomes for one sync.
-    pub(crate) async fn batch(&self) -> Vec<EndedAttempt> {
-        self.outbox.lock().await.batch()
+    pub(crate) async fn batch(&self, sets: &Sets) -> Vec<EndedAttempt<ToldResults>> {
+        self.outbox.lock().await.batch(sets)
     }
 
     /// Drops what the server has.

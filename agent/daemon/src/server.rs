@@ -5,10 +5,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use regatta_model::case::ToldResults;
 use regatta_model::problem::Problem;
 use regatta_model::wire::{SYNC_BYTES_MOST, SyncRequest, SyncResponse};
 use regatta_model::{AttemptId, Digest};
@@ -126,6 +127,8 @@ pub struct Server {
     client: Client,
     bases: Arc<[Url]>,
     current: Arc<AtomicUsize>,
+    /// Whether files may be uploaded by generation, as it said last.
+    generations: Arc<AtomicBool>,
     address: Address,
 }
 
@@ -150,6 +153,7 @@ impl Server {
             client: builder.build()?,
             bases: bases.into(),
             current: Arc::default(),
+            generations: Arc::default(),
             address,
         })
     }
@@ -195,42 +199,65 @@ impl Server {
     }
 
     /// Says what this host holds, and hears what it should hold.
-    pub async fn sync(&self, request: &SyncRequest) -> Result<SyncResponse, Error> {
+    pub async fn sync(&self, request: &SyncRequest<ToldResults>) -> Result<SyncResponse, Error> {
         let url = self.url(["api", "v1", "agents", "sync"])?;
         let timeout = SYNC + Duration::from_millis(request.wait_ms);
         let builder = self.client.post(url).timeout(timeout).json(request);
         let body = body(send(builder).await?, SYNC_BYTES_MOST).await?;
-        serde_json::from_slice(&body).map_err(|error| Error::Nonsense(error.to_string()))
+        let answer: SyncResponse =
+            serde_json::from_slice(&body).map_err(|error| Error::Nonsense(error.to_string()))?;
+        self.generations
+            .store(answer.takes_generations, Ordering::Relaxed);
+        Ok(answer)
     }
 
-    /// Uploads an attempt's log, compressed.
-    pub async fn put_log(&self, attempt: &AttemptId, file: &Path) -> Result<(), Error> {
-        self.put(attempt, &["log"], file).await
+    /// By what an assignment's files are uploaded: its generation, where the server keeps them apart by that.
+    pub fn files_by(&self, generation: u64) -> Option<u64> {
+        let taken = self.generations.load(Ordering::Relaxed);
+        taken.then_some(generation)
+    }
+
+    /// Uploads an attempt's log, compressed. `by`: see [`Self::files_by`].
+    pub async fn put_log(
+        &self,
+        attempt: &AttemptId,
+        by: Option<u64>,
+        file: &Path,
+    ) -> Result<(), Error> {
+        self.put(attempt, by, &["log"], file).await
     }
 
     /// Uploads an artifact; `path` is relative, with `/`.
     pub async fn put_artifact(
         &self,
         attempt: &AttemptId,
+        by: Option<u64>,
         path: &str,
         file: tokio::fs::File,
     ) -> Result<(), Error> {
         let segments: Vec<&str> = std::iter::once("artifacts")
             .chain(path.split('/'))
             .collect();
-        self.put_open(attempt, &segments, file).await
+        self.put_open(attempt, by, &segments, file).await
     }
 
-    async fn put(&self, attempt: &AttemptId, tail: &[&str], file: &Path) -> Result<(), Error> {
+    async fn put(
+        &self,
+        attempt: &AttemptId,
+        by: Option<u64>,
+        tail: &[&str],
+        file: &Path,
+    ) -> Result<(), Error> {
         let opened = tokio::fs::File::open(file).await;
         let opened =
             opened.map_err(|error| Error::Nonsense(format!("{}: {error}", file.display())))?;
-        self.put_open(attempt, tail, opened).await
+        self.put_open(attempt, by, tail, opened).await
     }
 
     async fn put_open(
         &self,
         attempt: &AttemptId,
+        by: Option<u64>,
         tail: &[&str],
         file: tokio::fs::File,
     ) -> Result<(), Error> {
@@ -250,7 +277,11 @@ impl Server {
             "attempts",
             &ordinal,
         ];
-        let url = self.url(head.into_iter().chain(tail.iter().copied()))?;
+        let mut url = self.url(head.into_iter().chain(tail.iter().copied()))?;
+        if let Some(generation) = by {
+            url.query_pairs_mut()
+                .append_pair("generation", &generation.to_string());
+        }
         let stream = tokio_util::io::ReaderStream::new(file);
         let body = reqwest::Body::wrap_stream(stream);
         let builder = self

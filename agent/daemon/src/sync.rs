@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use regatta_model::AttemptId;
-use regatta_model::wire::{HostFacts, PROTOCOL, SyncRequest, SyncResponse};
+use regatta_model::wire::{HostFacts, PROTOCOL, Sets, SyncRequest, SyncResponse};
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::{Options, carry_out};
@@ -58,6 +58,8 @@ struct Conversation<'a> {
     reached: bool,
     /// Why the server refuses this host, as it said last.
     refused: String,
+    /// Which names of cases it need not be told.
+    sets: Sets,
 }
 
 /// What a sync came to.
@@ -66,6 +68,8 @@ struct Told {
     took: Duration,
     /// The server has nothing for this host.
     refused: bool,
+    /// It asked for names that it had not asked for in its answer before.
+    names_wanted: bool,
 }
 
 /// Speaks with the server until `shutdown`.
@@ -80,6 +84,7 @@ pub(crate) async fn serve(host: &Arc<Host>, options: &Options, shutdown: Cancell
         renewed: Moment(0),
         reached: false,
         refused: String::new(),
+        sets: Sets::default(),
     };
     tokio::select! {
         () = talk.serve() => {}
@@ -116,6 +121,7 @@ impl Conversation<'_> {
                     wait_ms = self.until_next(&mut news, &told, wait_ms).await;
                 }
                 Some(Err(error)) => {
+                    self.sets.unheard();
                     if self.reached {
                         tracing::warn!("{error}; containers run on for their lease");
                     }
@@ -157,7 +163,7 @@ impl Conversation<'_> {
             .min(self.lease_ms / 3)
             .max(1);
         let free = self.host.state().reconcile.free();
-        if news.has_changed().unwrap_or(false) {
+        if told.names_wanted || news.has_changed().unwrap_or(false) {
             return 0;
         }
         let pause = if free == 0 {
@@ -176,7 +182,7 @@ impl Conversation<'_> {
 
     /// One exchange with the server.
     async fn sync(&mut self, wait_ms: u64) -> Result<Told, Error> {
-        let ended = self.host.outbox.batch().await;
+        let ended = self.host.outbox.batch(&self.sets).await;
         let facts = self.facts().await;
         self.sequence += 1;
         let told: BTreeSet<AttemptId> = ended.iter().map(|end| end.attempt.clone()).collect();
@@ -228,11 +234,14 @@ impl Conversation<'_> {
             stopped = answer.stop.len(),
             "synced"
         );
+        let wanted = self.sets.are_wanted();
+        self.sets.heard(&answer);
         self.take(sent, answer).await;
         Ok(Told {
             started,
             took,
             refused,
+            names_wanted: self.sets.are_wanted() && !wanted,
         })
     }
 

@@ -92,6 +92,28 @@ impl Results {
         count.try_into().unwrap_or(u64::MAX)
     }
 
+    /// The same, with the digest in place of the names.
+    pub fn by_digest(&self, set: NamedSet) -> ToldResults {
+        self.told(ToldNames::Set(set))
+    }
+
+    fn told(&self, names: ToldNames) -> ToldResults {
+        ToldResults {
+            names,
+            exceptions: self.exceptions.clone(),
+            found: self.found,
+            problems: self.problems.clone(),
+        }
+    }
+
+    /// The digest of the set of names, and how many there are.
+    pub fn named_set(&self) -> NamedSet {
+        NamedSet {
+            set: self.set(),
+            cases: u32::try_from(self.names.len()).unwrap_or(u32::MAX),
+        }
+    }
+
     /// Name and exception of every case that counts as failed.
     pub fn failures(&self) -> impl Iterator<Item = (&str, &CaseException)> {
         self.exceptions
@@ -101,5 +123,51 @@ impl Results {
                 let index = usize::try_from(e.index).ok()?;
                 Some((self.names.get(index)?.as_str(), e))
             })
+    }
+}
+
+/// A set of names whose names are told elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct NamedSet {
+    /// [`Results::set`].
+    pub set: Digest,
+    /// How many names it has.
+    pub cases: u32,
+}
+
+/// Names as an agent tells them. Written so that a server which knows nothing of digests finds no list and refuses the
+/// whole message, rather than take an attempt for one without cases.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(untagged)]
+pub enum ToldNames {
+    /// All of them, as in [`Results::names`].
+    Listed(Vec<String>),
+    /// By the digest alone, to a server that said that this is enough.
+    Set(NamedSet),
+}
+
+/// As [`Results`] without names.
+impl Default for ToldNames {
+    fn default() -> Self {
+        Self::Listed(Vec::new())
+    }
+}
+
+/// The results of one attempt, as an agent tells them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct ToldResults {
+    /// Names of all cases, or their digest.
+    pub names: ToldNames,
+    /// Those that did not simply pass, by index.
+    pub exceptions: Vec<CaseException>,
+    /// Whether any results file was found.
+    pub found: bool,
+    /// What could not be read, one sentence each: file, place, reason. Not empty: the results are not whole.
+    pub problems: Vec<String>,
+}
+
+impl From<&Results> for ToldResults {
+    fn from(results: &Results) -> Self {
+        results.told(ToldNames::Listed(results.names.clone()))
     }
 }

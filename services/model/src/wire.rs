@@ -5,11 +5,11 @@
 //! not list as held, the server sends again; what the server does not acknowledge, the agent sends again.
 //! May not: assume that the peer is honest; both sides check what they take.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::case::Results;
+use crate::case::{NamedSet, Results, ToldResults};
 use crate::plan::AttemptPlan;
 use crate::{AttemptId, Blame, Digest, HostName, Incarnation, Outcome, Resources};
 
@@ -25,9 +25,10 @@ pub const SYNC_BYTES_MOST: usize = 16 << 20;
 /// Longest log that travels inside a sync, in bytes as stored; longer ones are uploaded before.
 pub const INLINE_LOG_MOST: usize = 4 << 10;
 
-/// What an agent says.
+/// What an agent says. `R`: how it tells the names of cases; every server understands [`Results`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct SyncRequest {
+#[schemars(rename = "SyncRequest")]
+pub struct SyncRequest<R: Default = Results> {
     /// [`PROTOCOL`].
     pub protocol: u32,
     /// Which host.
@@ -45,7 +46,7 @@ pub struct SyncRequest {
     /// Everything that it was given and has not yet reported as ended.
     pub holding: Vec<Held>,
     /// What ended and is not yet acknowledged, the oldest first; at most [`ENDED_MOST`].
-    pub ended: Vec<EndedAttempt>,
+    pub ended: Vec<EndedAttempt<R>>,
     /// How long the server may wait with an empty answer, in milliseconds; it waits until there is something to say.
     #[serde(default)]
     pub wait_ms: u64,
@@ -131,7 +132,8 @@ pub enum HeldState {
 
 /// An attempt's end, as its agent tells it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct EndedAttempt {
+#[schemars(rename = "EndedAttempt")]
+pub struct EndedAttempt<R: Default = Results> {
     /// Which.
     pub attempt: AttemptId,
     /// The generation of its assignment.
@@ -163,12 +165,102 @@ pub struct EndedAttempt {
     pub changed: Vec<String>,
     /// Its cases.
     #[serde(default)]
-    pub results: Results,
+    pub results: R,
     /// Its output.
     pub log: LogPlace,
     /// What it left as artifacts, uploaded before this was said.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub artifacts: Vec<Artifact>,
+    /// By which generation its log and artifacts were uploaded: the assignment's then, which may be lower than
+    /// `generation`. None: by none, or there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<u64>,
+}
+
+impl<R: Default> EndedAttempt<R> {
+    /// The same with its results told otherwise.
+    pub fn with_results<S: Default>(&self, results: S) -> EndedAttempt<S> {
+        EndedAttempt {
+            attempt: self.attempt.clone(),
+            generation: self.generation,
+            incarnation: self.incarnation,
+            outcome: self.outcome,
+            blame: self.blame,
+            detail: self.detail.clone(),
+            wall_ms: self.wall_ms,
+            queue_ms: self.queue_ms,
+            start_us: self.start_us,
+            cpu_us: self.cpu_us,
+            peak_memory_bytes: self.peak_memory_bytes,
+            identity: self.identity,
+            changed: self.changed.clone(),
+            results,
+            log: self.log.clone(),
+            artifacts: self.artifacts.clone(),
+            files: self.files,
+        }
+    }
+}
+
+/// Which sets of names an agent's server has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sets {
+    /// Whether it takes digests at all.
+    taken: bool,
+    /// Those that it asked for in its last answer.
+    unknown: BTreeSet<Digest>,
+}
+
+impl Sets {
+    /// After an answer.
+    pub fn heard(&mut self, answer: &SyncResponse) {
+        self.taken = answer.takes_sets;
+        self.unknown = answer.unknown_sets.iter().copied().collect();
+    }
+
+    /// After a sync without an answer: whoever hears the next one may be another server, of a former version.
+    pub fn unheard(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Whether it asked for names.
+    pub fn are_wanted(&self) -> bool {
+        !self.unknown.is_empty()
+    }
+
+    /// How outcomes of one sync are told: with names where the server takes nothing else, and with the first outcome of
+    /// each set that it asked for.
+    pub fn telling(&self) -> Telling<'_> {
+        Telling {
+            sets: self,
+            told: BTreeSet::new(),
+        }
+    }
+}
+
+/// See [`Sets::telling`].
+#[derive(Debug)]
+pub struct Telling<'a> {
+    sets: &'a Sets,
+    told: BTreeSet<Digest>,
+}
+
+impl Telling<'_> {
+    /// Whether the next outcome has to have its names. `set` is the digest of them.
+    pub fn needs_names(&mut self, set: &Digest) -> bool {
+        !self.sets.taken || (self.sets.unknown.contains(set) && self.told.insert(*set))
+    }
+
+    /// The next outcome. `set` is that of its names.
+    pub fn tell(&mut self, ended: &EndedAttempt, set: NamedSet) -> EndedAttempt<ToldResults> {
+        let results = &ended.results;
+        let told = if results.names.is_empty() || self.needs_names(&set.set) {
+            ToldResults::from(results)
+        } else {
+            results.by_digest(set)
+        };
+        ended.with_results(told)
+    }
 }
 
 /// Where an attempt's log is.
@@ -212,6 +304,16 @@ pub struct SyncResponse {
     /// agent comes again after `next_sync_ms`, and not before.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub refused: String,
+    /// Whether outcomes may have the digest of their names in place of the names.
+    #[serde(default)]
+    pub takes_sets: bool,
+    /// Sets of names that this server has not. Outcomes that had their digests alone are not acknowledged; it takes them
+    /// once one of them comes with the names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unknown_sets: Vec<Digest>,
+    /// Whether logs and artifacts may be uploaded by generation (`?generation=N`).
+    #[serde(default)]
+    pub takes_generations: bool,
 }
 
 /// An attempt for a host.

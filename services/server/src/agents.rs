@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use regatta_model::case::ToldResults;
 use regatta_model::wire::{SYNC_BYTES_MOST, SyncRequest};
 use tokio::time::Instant;
 
@@ -18,10 +19,16 @@ pub(crate) async fn sync(
     headers: HeaderMap,
     body: Body,
 ) -> Answer<Response> {
-    let request: SyncRequest =
+    let request: SyncRequest<ToldResults> =
         body::json(&headers, body, SYNC_BYTES_MOST, "SYNC_BYTES_MOST").await?;
     let begun = Instant::now();
-    let answer = app.leader().await?.sync(check::sync(request)?).await?;
+    let leader = app.leader().await?;
+    let sets = app.sets.named(app.store.as_ref(), &request.ended).await;
+    let (synced, unknown_sets) = check::sync(request, sets)?;
+    let mut answer = leader.sync(synced).await?;
+    answer.response.takes_sets = true;
+    answer.response.takes_generations = true;
+    answer.response.unknown_sets = unknown_sets;
     let took = begun.elapsed().saturating_sub(answer.waited);
     app.metrics.sync_seconds.observe(took.as_secs_f64());
     Ok(json(StatusCode::OK, &answer.response))

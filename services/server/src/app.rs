@@ -21,6 +21,7 @@ use crate::lead::{self, Campaign, Role};
 use crate::limits::{EVENT_STREAMS_MOST, REPORTS_MOST};
 use crate::metrics::Metrics;
 use crate::registry::Uploads;
+use crate::sets::Sets;
 use crate::{Address, Error, Options};
 use crate::{
     agents, artifacts, attempts, cells, events, hosts, logs, metrics, openapi, pass_on, registry,
@@ -41,6 +42,7 @@ pub(crate) struct App {
     pub(crate) live: Arc<Live>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) uploads: Uploads,
+    pub(crate) sets: Sets,
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) reports: Semaphore,
     /// Where uploads are written.
@@ -101,6 +103,7 @@ impl App {
             live,
             metrics,
             uploads,
+            sets: Sets::default(),
             streams: Arc::new(Semaphore::new(EVENT_STREAMS_MOST)),
             reports: Semaphore::new(REPORTS_MOST),
             data: directory,

@@ -11,10 +11,11 @@ use regatta_store::BlobKey;
 
 use crate::answer::{Answer, Refusal, json};
 use crate::app::App;
-use crate::attempts::{AttemptPath, attempt_id, ended, takes_files};
+use crate::attempts::{AttemptPath, FilesQuery, attempt_id, blob, ended, takes_files};
 use crate::body;
 use crate::check::is_artifact_path;
 use crate::limits::ARTIFACT_BYTES_MOST;
+use crate::runs::{MaybeQuery, query};
 
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
@@ -39,10 +40,8 @@ pub(crate) async fn show(
     if !row.artifacts.iter().any(|artifact| artifact.path == path) {
         return Err(none());
     }
-    let found = app
-        .blobs
-        .get(&BlobKey::Artifact(attempt.clone(), path.clone()))
-        .await?;
+    let key = |by| BlobKey::Artifact(attempt.clone(), by, path.clone());
+    let found = blob(&app, &row, key).await?;
     let (bytes, stream) = found.ok_or_else(none)?;
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
@@ -56,9 +55,11 @@ pub(crate) async fn show(
 pub(crate) async fn upload(
     State(app): State<Arc<App>>,
     Path((run, cell, attempt, path)): ArtifactPath,
+    asked: MaybeQuery<FilesQuery>,
     sent: Body,
 ) -> Answer<StatusCode> {
     let attempt = attempt_id(&run, &cell, &attempt)?;
+    let by = query(asked)?.generation;
     if !is_artifact_path(&path) {
         let detail = format!(
             "{path:?} is no artifact's path: expected a relative one with '/', without '..'"
@@ -69,7 +70,7 @@ pub(crate) async fn upload(
         body::drain(sent, ARTIFACT_BYTES_MOST).await;
         return Ok(StatusCode::NO_CONTENT);
     }
-    let key = BlobKey::Artifact(attempt, path);
+    let key = BlobKey::Artifact(attempt, by, path);
     app.blobs
         .put(
             &key,

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use regatta_model::matrix::Matrix;
 use regatta_model::{AttemptId, CellNumber, RunId};
-use regatta_store::{EndedRow, RunRecord};
+use regatta_store::{BlobKey, BlobStream, EndedRow, RunRecord};
 
 use crate::answer::{Answer, Refusal, json};
 use crate::app::App;
@@ -62,6 +62,27 @@ pub(crate) async fn takes_files(app: &App, attempt: &AttemptId) -> Answer<bool> 
         ));
     }
     Ok(!head.summary.state.is_over() && app.store.attempt(attempt).await?.is_none())
+}
+
+/// By which assignment an agent brings files.
+#[derive(Clone, Copy, Default, serde::Deserialize)]
+pub(crate) struct FilesQuery {
+    /// Its generation; agents of former versions do not tell it.
+    pub(crate) generation: Option<u64>,
+}
+
+/// A blob of an ended attempt; `key` gives it by a generation. What an agent brought to a server of a former version is kept by
+/// none.
+pub(crate) async fn blob(
+    app: &App,
+    row: &EndedRow,
+    key: impl Fn(Option<u64>) -> BlobKey,
+) -> Answer<Option<(u64, BlobStream)>> {
+    let found = app.blobs.get(&key(row.files)).await?;
+    if found.is_some() || row.files.is_none() {
+        return Ok(found);
+    }
+    Ok(app.blobs.get(&key(None)).await?)
 }
 
 /// A run's record with its matrix, read again.

@@ -3,15 +3,21 @@
 //! A host's own state must be whole, or the sync is refused. An ended attempt whose results make no sense is recorded
 //! without them, with a sentence: refusing it would make an honest agent with a fault send it for ever.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use regatta_model::case::{CaseStatus, MESSAGE_MOST, Results};
+use regatta_model::case::{
+    CaseException, CaseStatus, MESSAGE_MOST, NamedSet, ToldNames, ToldResults,
+};
 use regatta_model::container::CHANGED_MOST;
 use regatta_model::wire::{
-    Artifact, ENDED_MOST, EndedAttempt, HostFacts, INLINE_LOG_MOST, LogPlace, PROTOCOL, SyncRequest,
+    Artifact, ENDED_MOST, EndedAttempt, Held, HeldState, HostFacts, INLINE_LOG_MOST, LogPlace,
+    PROTOCOL, SyncRequest,
 };
-use regatta_model::{HostName, Outcome};
-use regatta_store::{Cases, EndedRow};
+use regatta_model::{Digest, HostName, Outcome};
+use regatta_store::{CaseSet, Cases, EndedRow};
 use regatta_verdict::judge;
 
 use crate::actor::{Synced, SyncedEnd};
@@ -21,6 +27,7 @@ use crate::limits::{
     LABEL_BYTES_MOST, LABELS_MOST, LACKS_MOST, PATH_BYTES_MOST, PROBLEM_BYTES_MOST, PROBLEMS_MOST,
     SLOTS_MOST,
 };
+use crate::sets::Named;
 
 /// Cuts a text to `most` bytes, at a character.
 fn cut(text: &mut String, most: usize) {
@@ -30,8 +37,11 @@ fn cut(text: &mut String, most: usize) {
     }
 }
 
-/// A whole sync, or why it is refused.
-pub(crate) fn sync(request: SyncRequest) -> Answer<Synced> {
+/// A whole sync and the sets of names that it lacks, or why it is refused.
+pub(crate) fn sync(
+    request: SyncRequest<ToldResults>,
+    mut sets: Named<'_>,
+) -> Answer<(Synced, Vec<Digest>)> {
     let SyncRequest {
         protocol,
         host,
@@ -70,12 +80,22 @@ pub(crate) fn sync(request: SyncRequest) -> Answer<Synced> {
     }
     let facts =
         facts_within(facts).map_err(|why| Refusal::bad(format!("the sync of {host}: {why}")))?;
-    let ended = ended
-        .into_iter()
-        .map(|attempt| end(&host, attempt))
-        .collect();
-    let wait = std::time::Duration::from_millis(wait_ms);
-    Ok(Synced {
+    let (mut taken, mut withheld, mut unknown) = (Vec::new(), Vec::new(), BTreeSet::new());
+    for mut attempt in ended {
+        match cases_within(std::mem::take(&mut attempt.results), &mut sets) {
+            Ok(found) => taken.push(end(&host, attempt, found)),
+            Err(digest) => {
+                unknown.insert(digest);
+                withheld.push(Held {
+                    attempt: attempt.attempt,
+                    generation: attempt.generation,
+                    state: HeldState::Running,
+                });
+            }
+        }
+    }
+    let wait = if unknown.is_empty() { wait_ms } else { 0 };
+    let synced = Synced {
         host,
         incarnation,
         sequence,
@@ -83,9 +103,11 @@ pub(crate) fn sync(request: SyncRequest) -> Answer<Synced> {
         slots,
         free,
         holding,
-        ended,
-        wait,
-    })
+        ended: taken,
+        withheld,
+        wait: std::time::Duration::from_millis(wait),
+    };
+    Ok((synced, unknown.into_iter().collect()))
 }
 
 fn facts_within(mut facts: HostFacts) -> Result<HostFacts, String> {
@@ -114,8 +136,8 @@ fn facts_within(mut facts: HostFacts) -> Result<HostFacts, String> {
     Ok(facts)
 }
 
-/// An ended attempt as it will be recorded.
-fn end(host: &HostName, ended: EndedAttempt) -> SyncedEnd {
+/// An ended attempt as it will be recorded, with these cases.
+fn end(host: &HostName, ended: EndedAttempt<ToldResults>, results: Sound) -> SyncedEnd {
     let EndedAttempt {
         attempt,
         generation,
@@ -130,15 +152,16 @@ fn end(host: &HostName, ended: EndedAttempt) -> SyncedEnd {
         peak_memory_bytes,
         identity,
         mut changed,
-        results,
+        results: _,
         log,
         artifacts,
+        files,
     } = ended;
-    let results = results_within(results);
-    let (passed, judged, said) = judge::passed_attempt(outcome, &results);
+    let brief = results.brief();
+    let (passed, judged, said) = judge::passed_attempt(outcome, brief);
     let by_results = !passed
-        && (results.found || !results.problems.is_empty())
-        && results.failures().next().is_none();
+        && (brief.found || !brief.problems.is_empty())
+        && !brief.exceptions.iter().any(|one| one.status.is_failure());
     if detail.is_empty() {
         detail = said;
     } else if by_results {
@@ -157,6 +180,8 @@ fn end(host: &HostName, ended: EndedAttempt) -> SyncedEnd {
         _ => blame.or(judged),
     };
     let (log, short_log) = log_within(log);
+    let artifacts = artifacts_within(artifacts);
+    let uploaded = !artifacts.is_empty() || matches!(log, LogPlace::Uploaded { .. });
     let row = EndedRow {
         attempt,
         sequence: 0,
@@ -172,10 +197,12 @@ fn end(host: &HostName, ended: EndedAttempt) -> SyncedEnd {
         cpu_us,
         peak_memory_bytes,
         identity,
-        cases: Cases::from(results),
+        cases: results.into_cases(),
         detail,
         changed,
-        artifacts: artifacts_within(artifacts),
+        artifacts,
+        // No later assignment's than this one.
+        files: files.filter(|by| uploaded && *by <= generation),
         log,
         short_log,
     };
@@ -186,76 +213,118 @@ fn end(host: &HostName, ended: EndedAttempt) -> SyncedEnd {
     }
 }
 
-/// Results that hold together, or empty ones with a problem that says why.
-fn results_within(mut results: Results) -> Results {
-    results.problems.truncate(PROBLEMS_MOST);
-    for problem in &mut results.problems {
-        cut(problem, PROBLEM_BYTES_MOST);
-    }
-    match fault(&results) {
-        None => {
-            for exception in &mut results.exceptions {
-                cut(&mut exception.message, MESSAGE_MOST);
-            }
-            results
+/// Results that hold together. The names are not copied: whoever told the same shares them.
+struct Sound {
+    set: Arc<CaseSet>,
+    exceptions: Vec<CaseException>,
+    found: bool,
+    problems: Vec<String>,
+}
+
+impl Sound {
+    fn brief(&self) -> judge::Brief<'_> {
+        judge::Brief {
+            cases: self.set.names.len(),
+            exceptions: &self.exceptions,
+            found: self.found,
+            problems: &self.problems,
         }
-        Some(why) => Results {
-            found: results.found,
-            problems: vec![format!("the agent's list of cases is refused: {why}")],
-            ..Results::default()
-        },
+    }
+
+    fn into_cases(self) -> Cases {
+        Cases {
+            set: self.found.then_some(self.set),
+            exceptions: self.exceptions,
+            problems: self.problems,
+        }
     }
 }
 
-fn fault(results: &Results) -> Option<String> {
-    if results.names.len() > CASES_MOST {
+/// Results that hold together, or empty ones with a problem that says why; or the digest of names that are not known.
+fn cases_within(results: ToldResults, sets: &mut Named<'_>) -> Result<Sound, Digest> {
+    let ToldResults {
+        names,
+        mut exceptions,
+        found,
+        mut problems,
+    } = results;
+    problems.truncate(PROBLEMS_MOST);
+    for problem in &mut problems {
+        cut(problem, PROBLEM_BYTES_MOST);
+    }
+    let set = match names {
+        ToldNames::Listed(names) => match fault_of_names(&names) {
+            None => Ok(sets.learn(names)),
+            Some(why) => Err(why),
+        },
+        ToldNames::Set(named) => {
+            let set = sets.get(&named.set).ok_or(named.set)?;
+            fault_of_count(&set, named).map_or(Ok(set), Err)
+        }
+    };
+    let sound =
+        set.and_then(|set| fault_of_exceptions(set.names.len(), &exceptions).map_or(Ok(set), Err));
+    Ok(match sound {
+        Ok(set) => {
+            for exception in &mut exceptions {
+                cut(&mut exception.message, MESSAGE_MOST);
+            }
+            Sound {
+                set,
+                exceptions,
+                found,
+                problems,
+            }
+        }
+        Err(why) => Sound {
+            set: Arc::new(CaseSet::from(Vec::new())),
+            exceptions: Vec::new(),
+            found,
+            problems: vec![format!("the agent's list of cases is refused: {why}")],
+        },
+    })
+}
+
+fn fault_of_count(set: &CaseSet, named: NamedSet) -> Option<String> {
+    let cases = u32::try_from(set.names.len()).unwrap_or(u32::MAX);
+    (cases != named.cases).then(|| {
+        format!(
+            "the set {} has {cases} names, not {}",
+            named.set, named.cases
+        )
+    })
+}
+
+fn fault_of_names(names: &[String]) -> Option<String> {
+    if names.len() > CASES_MOST {
         return Some(format!("more than {CASES_MOST} cases (limit CASES_MOST)"));
     }
-    if results
-        .names
-        .iter()
-        .any(|name| name.len() > CASE_BYTES_MOST)
-    {
+    if names.iter().any(|name| name.len() > CASE_BYTES_MOST) {
         return Some(format!(
             "a name of more than {CASE_BYTES_MOST} bytes (limit CASE_BYTES_MOST)"
         ));
     }
-    if !results.names.is_sorted_by(|one, next| one < next) {
-        return Some("the names are not sorted, or one stands twice".to_owned());
-    }
-    if !results
-        .exceptions
-        .is_sorted_by(|one, next| one.index < next.index)
-    {
-        // Agents write them in order; others may do as they like, but not twice.
-        let mut seen: Vec<u32> = results
-            .exceptions
-            .iter()
-            .map(|exception| exception.index)
-            .collect();
-        seen.sort_unstable();
-        if seen.is_sorted_by(|one, next| one < next) {
-            return fault_of_exceptions(results);
-        }
-        return Some("a case has two results".to_owned());
-    }
-    fault_of_exceptions(results)
+    (!names.is_sorted_by(|one, next| one < next))
+        .then(|| "the names are not sorted, or one stands twice".to_owned())
 }
 
-fn fault_of_exceptions(results: &Results) -> Option<String> {
-    let names = u32::try_from(results.names.len()).unwrap_or(u32::MAX);
-    if results
-        .exceptions
-        .iter()
-        .any(|exception| exception.index >= names)
-    {
+fn fault_of_exceptions(names: usize, exceptions: &[CaseException]) -> Option<String> {
+    if !exceptions.is_sorted_by(|one, next| one.index < next.index) {
+        // Agents write them in order; others may do as they like, but not twice.
+        let mut seen: Vec<u32> = exceptions.iter().map(|exception| exception.index).collect();
+        seen.sort_unstable();
+        if !seen.is_sorted_by(|one, next| one < next) {
+            return Some("a case has two results".to_owned());
+        }
+    }
+    let names = u32::try_from(names).unwrap_or(u32::MAX);
+    if exceptions.iter().any(|exception| exception.index >= names) {
         return Some("a result is of no case".to_owned());
     }
-    let passed = results
-        .exceptions
+    exceptions
         .iter()
-        .any(|exception| exception.status == CaseStatus::Passed);
-    passed.then(|| "an exception says that its case passed".to_owned())
+        .any(|exception| exception.status == CaseStatus::Passed)
+        .then(|| "an exception says that its case passed".to_owned())
 }
 
 fn log_within(log: LogPlace) -> (LogPlace, Vec<u8>) {
@@ -290,44 +359,66 @@ pub(crate) fn is_artifact_path(path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use regatta_model::case::CaseException;
-
     use super::*;
+    use crate::sets::Sets;
 
-    fn results(names: &[&str], exceptions: &[(u32, CaseStatus)]) -> Results {
+    fn told(names: &[&str], exceptions: &[(u32, CaseStatus)]) -> ToldResults {
         let exception = |(index, status): &(u32, CaseStatus)| CaseException {
             index: *index,
             status: *status,
             message: String::new(),
         };
-        Results {
-            names: names.iter().map(|name| (*name).to_owned()).collect(),
+        ToldResults {
+            names: ToldNames::Listed(names.iter().map(|name| (*name).to_owned()).collect()),
             exceptions: exceptions.iter().map(exception).collect(),
             found: true,
             problems: Vec::new(),
         }
     }
 
+    fn by_digest(mut results: ToldResults, cases: u32) -> ToldResults {
+        if let ToldNames::Listed(names) = results.names {
+            let set = CaseSet::from(names).digest;
+            results.names = ToldNames::Set(NamedSet { set, cases });
+        }
+        results
+    }
+
     #[test]
     fn results_that_do_not_hold_together_become_a_problem() {
         let failed = CaseStatus::Failed;
-        assert_eq!(fault(&results(&["a", "b"], &[(1, failed)])), None);
-        assert_eq!(
-            fault(&results(&["a", "b"], &[(1, failed), (0, failed)])),
-            None
-        );
-        for wrong in [
-            results(&["b", "a"], &[]),
-            results(&["a", "a"], &[]),
-            results(&["a"], &[(1, failed)]),
-            results(&["a"], &[(u32::MAX, failed)]),
-            results(&["a"], &[(0, failed), (0, failed)]),
-            results(&["a"], &[(0, CaseStatus::Passed)]),
+        let all = Sets::default();
+        let mut sets = all.none_named();
+        for right in [
+            told(&["a", "b"], &[(1, failed)]),
+            told(&["a", "b"], &[(1, failed), (0, failed)]),
+            by_digest(told(&["a", "b"], &[(1, failed)]), 2),
         ] {
-            let within = results_within(wrong);
-            assert!(within.names.is_empty() && within.exceptions.is_empty());
-            assert_eq!(within.problems.len(), 1);
+            let found = cases_within(right, &mut sets).unwrap();
+            assert_eq!((found.set.names.len(), found.problems.len()), (2, 0));
         }
+        for wrong in [
+            told(&["b", "a"], &[]),
+            told(&["a", "a"], &[]),
+            told(&["a", "b"], &[(2, failed)]),
+            told(&["a", "b"], &[(u32::MAX, failed)]),
+            told(&["a", "b"], &[(0, failed), (0, failed)]),
+            told(&["a", "b"], &[(0, CaseStatus::Passed)]),
+            by_digest(told(&["a", "b"], &[(2, failed)]), 2),
+            by_digest(told(&["a", "b"], &[]), 3),
+        ] {
+            let found = cases_within(wrong, &mut sets).unwrap();
+            assert!(found.set.names.is_empty() && found.exceptions.is_empty());
+            assert_eq!(found.problems.len(), 1);
+        }
+    }
+
+    #[test]
+    fn names_that_nobody_told_are_wanted() {
+        let all = Sets::default();
+        let unknown = by_digest(told(&["a"], &[]), 1);
+        let wanted = cases_within(unknown.clone(), &mut all.none_named()).err();
+        assert_eq!(wanted, Some(CaseSet::from(vec!["a".to_owned()]).digest));
     }
 
     #[test]

@@ -35,6 +35,7 @@ mod registry;
 mod reports;
 mod retention;
 mod runs;
+mod sets;
 mod submit;
 
 use std::net::SocketAddr;

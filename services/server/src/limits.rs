@@ -67,6 +67,11 @@ pub(crate) const LACKS_MOST: usize = 16;
 /// Cases of one attempt, and bytes of a case's name.
 pub(crate) const CASES_MOST: usize = 200_000;
 pub(crate) const CASE_BYTES_MOST: usize = 4096;
+/// Bytes of the sets of cases' names that are remembered by their digests.
+pub(crate) const SETS_BYTES_MOST: usize = 64 << 20;
+/// Sets that one sync has looked for in the database, and how long that may take; others are asked for.
+pub(crate) const SET_READS_MOST: usize = 16;
+pub(crate) const SET_READS_WITHIN: Duration = Duration::from_millis(500);
 /// Problems of one attempt's results, and bytes of each; bytes of an attempt's detail.
 pub(crate) const PROBLEMS_MOST: usize = 100;
 pub(crate) const PROBLEM_BYTES_MOST: usize = 1024;

@@ -20,7 +20,7 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use crate::answer::{Answer, Refusal};
 use crate::app::App;
-use crate::attempts::{AttemptPath, attempt_id, ended, takes_files};
+use crate::attempts::{AttemptPath, FilesQuery, attempt_id, blob, ended, takes_files};
 use crate::body;
 use crate::limits::{LOG_BYTES_MOST, LOG_TEXT_MOST, LOG_WINDOW_LOG_MOST};
 use crate::runs::{MaybeQuery, query};
@@ -62,7 +62,8 @@ pub(crate) async fn show(
             futures_util::stream::once(async { Ok(Bytes::from(log)) }).boxed()
         }
         LogPlace::Uploaded { .. } => {
-            let found = app.blobs.get(&BlobKey::Log(attempt.clone())).await?;
+            let key = |by| BlobKey::Log(attempt.clone(), by);
+            let found = blob(&app, &row, key).await?;
             let gone =
                 || Refusal::not_found(format!("the log of attempt {attempt} is no longer kept"));
             found.ok_or_else(gone)?.1
@@ -145,9 +146,11 @@ fn decompress(
 pub(crate) async fn upload(
     State(app): State<Arc<App>>,
     Path((run, cell, attempt)): AttemptPath,
+    asked: MaybeQuery<FilesQuery>,
     sent: Body,
 ) -> Answer<StatusCode> {
     let attempt = attempt_id(&run, &cell, &attempt)?;
+    let by = query(asked)?.generation;
     if !takes_files(&app, &attempt).await? {
         // Said twice: what was recorded stays.
         body::drain(sent, LOG_BYTES_MOST).await;
@@ -156,7 +159,7 @@ pub(crate) async fn upload(
     let chunks = body::chunks_for_disk(sent, app.data.clone());
     app.blobs
         .put(
-            &BlobKey::Log(attempt),
+            &BlobKey::Log(attempt, by),
             chunks,
             LOG_BYTES_MOST,
             "LOG_BYTES_MOST",

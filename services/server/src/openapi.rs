@@ -5,6 +5,7 @@ mod rows;
 
 use axum::http::StatusCode;
 use axum::response::Response;
+use regatta_model::case::ToldResults;
 use regatta_model::matrix::Matrix;
 use regatta_model::plan::AttemptPlan;
 use regatta_model::problem::Problem;
@@ -152,7 +153,7 @@ fn build() -> Result<serde_json::Value, serde_json::Error> {
     define::<RunSummary>(&mut generator);
     define::<SetPolicy>(&mut generator);
     define::<Submission>(&mut generator);
-    define::<SyncRequest>(&mut generator);
+    define::<SyncRequest<ToldResults>>(&mut generator);
     define::<SyncResponse>(&mut generator);
     let schemas = serde_json::Value::Object(generator.take_definitions(true));
     if let Some(document) = document.as_object_mut() {

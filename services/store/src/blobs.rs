@@ -22,25 +22,30 @@ const NAME_BYTES_MOST: usize = 200;
 /// Bytes of an artifact's path as it is stored; S3 takes keys of 1024, with what stands before it.
 const PATH_BYTES_MOST: usize = 512;
 
-/// Which blob.
+/// Which blob. Each is of one assignment of its attempt, by that one's generation, so that no host can replace what
+/// another one wrote of the same attempt; none: agents of former versions do not tell theirs.
 #[derive(Clone, Debug)]
 pub enum BlobKey {
     /// An attempt's log as stored: the format of `model::log`, compressed by zstd.
-    Log(AttemptId),
+    Log(AttemptId, Option<u64>),
     /// A file that an attempt left. The path is relative, with `/`, and has no empty, `.` or `..` part.
-    Artifact(AttemptId, String),
+    Artifact(AttemptId, Option<u64>, String),
 }
 
 impl BlobKey {
     fn path(&self) -> Path {
-        let directory = |attempt: &AttemptId| {
-            run_directory(&attempt.run)
+        let directory = |attempt: &AttemptId, generation: &Option<u64>| {
+            let attempt = run_directory(&attempt.run)
                 .join(attempt.cell.to_string())
-                .join(attempt.ordinal.to_string())
+                .join(attempt.ordinal.to_string());
+            match generation {
+                Some(generation) => attempt.join("by").join(generation.to_string()),
+                None => attempt,
+            }
         };
         match self {
-            Self::Log(attempt) => directory(attempt).join("log"),
-            Self::Artifact(attempt, path) => {
+            Self::Log(attempt, generation) => directory(attempt, generation).join("log"),
+            Self::Artifact(attempt, generation, path) => {
                 // Each part is escaped, so that no name of a file can leave its attempt's directory.
                 let escaped = path.split('/').fold(Path::default(), Path::join);
                 let fits = escaped.as_ref().len() <= PATH_BYTES_MOST
@@ -48,12 +53,14 @@ impl BlobKey {
                         .parts()
                         .all(|part| part.as_ref().len() <= NAME_BYTES_MOST);
                 if fits {
-                    let artifacts = directory(attempt).join("artifacts");
+                    let artifacts = directory(attempt, generation).join("artifacts");
                     escaped.parts().fold(artifacts, Path::join)
                 } else {
                     // Escaping makes names of another script three times as long.
                     let digest = Digest::of(path.as_bytes());
-                    directory(attempt).join("long").join(digest.hex())
+                    directory(attempt, generation)
+                        .join("long")
+                        .join(digest.hex())
                 }
             }
         }
@@ -67,8 +74,10 @@ fn run_directory(run: &RunId) -> Path {
 impl std::fmt::Display for BlobKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Log(attempt) => write!(f, "the log of attempt {attempt}"),
-            Self::Artifact(attempt, path) => write!(f, "the artifact {path} of attempt {attempt}"),
+            Self::Log(attempt, _) => write!(f, "the log of attempt {attempt}"),
+            Self::Artifact(attempt, _, path) => {
+                write!(f, "the artifact {path} of attempt {attempt}")
+            }
         }
     }
 }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use regatta_model::run::RunState;
-use regatta_model::{AttemptId, CellNumber, HostName, RunId};
+use regatta_model::{AttemptId, CellNumber, Digest, HostName, RunId};
 
 pub use blobs::{BlobKey, BlobStream, Blobs};
 pub use error::Error;
@@ -96,6 +96,9 @@ pub trait Store: Send + Sync {
 
     /// One ended attempt.
     async fn attempt(&self, attempt: &AttemptId) -> Result<Option<EndedRow>, Error>;
+
+    /// The names of a set of cases that some recorded attempt has.
+    async fn case_set(&self, digest: &Digest) -> Result<Option<CaseSet>, Error>;
 
     /// What happened to a run after its event number `after`, in order.
     async fn events(&self, run: &RunId, after: u64, limit: u32) -> Result<Vec<EventRow>, Error>;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use regatta_model::run::RunState;
-use regatta_model::{AttemptId, CellNumber, HostName, RunId};
+use regatta_model::{AttemptId, CellNumber, Digest, HostName, RunId};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use tokio::sync::Mutex;
 
@@ -20,8 +20,8 @@ use keys::Keys;
 
 use crate::reads::Reads;
 use crate::{
-    Batch, Candidate, Committed, EarlierRow, EndedRow, Error, EventRow, HostRecord, Leadership,
-    RunHead, RunRecord, Store, Submitted,
+    Batch, Candidate, CaseSet, Committed, EarlierRow, EndedRow, Error, EventRow, HostRecord,
+    Leadership, RunHead, RunRecord, Store, Submitted,
 };
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/postgres");
@@ -176,6 +176,10 @@ impl Store for Postgres {
 
     async fn attempt(&self, attempt: &AttemptId) -> Result<Option<EndedRow>, Error> {
         self.reads.attempt(attempt).await
+    }
+
+    async fn case_set(&self, digest: &Digest) -> Result<Option<CaseSet>, Error> {
+        self.reads.case_set(digest).await
     }
 
     async fn events(&self, run: &RunId, after: u64, limit: u32) -> Result<Vec<EventRow>, Error> {

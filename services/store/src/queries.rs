@@ -16,6 +16,9 @@ pub(crate) const ATTEMPT: &str = "SELECT CAST(a.cell AS BIGINT) AS cell, CAST(a.
      a.identity, CAST(a.case_set AS BIGINT) AS case_set, a.log_bytes, a.rest \
      FROM attempts a JOIN hosts h ON h.key = a.host WHERE a.run = ";
 
+pub(crate) const SET: &str = "SELECT digest, names FROM case_sets WHERE key = $1";
+pub(crate) const SET_BY_DIGEST: &str = "SELECT digest, names FROM case_sets WHERE digest = $1";
+
 pub(crate) const EVENTS: &str = "SELECT CAST(a.sequence AS BIGINT) AS sequence, CAST(a.settled AS BIGINT) AS settled, \
      CAST(a.failing AS BIGINT) AS failing, CAST(NULL AS BIGINT) AS state, CAST(a.cell AS BIGINT) AS cell, \
      CAST(a.ordinal AS BIGINT) AS ordinal, h.name AS host, CAST(a.outcome AS BIGINT) AS outcome, \

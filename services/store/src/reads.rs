@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use regatta_model::run::RunState;
-use regatta_model::{AttemptId, CellNumber, HostName, RunId};
+use regatta_model::{AttemptId, CellNumber, Digest, HostName, RunId};
 use sqlx::database::HasStatementCache;
 use sqlx::{
     ColumnIndex, Database, Decode, Encode, Executor, FromRow, IntoArguments, Pool, QueryBuilder,
@@ -14,7 +14,7 @@ use sqlx::{
 };
 
 use crate::codes::{from_sql, state, to_sql};
-use crate::queries::{ATTEMPT, EVENTS, HEAD, RECORD};
+use crate::queries::{ATTEMPT, EVENTS, HEAD, RECORD, SET, SET_BY_DIGEST};
 use crate::rows::{
     AttemptColumns, CaseSetColumns, EventColumns, HeadColumns, HostColumns, RunColumns,
     SubmittedColumns, name,
@@ -42,7 +42,7 @@ where
     DB::Arguments: IntoArguments<DB>,
     for<'q> &'q str: Encode<'q, DB> + Type<DB>,
     for<'q> i64: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
-    for<'q> Vec<u8>: Decode<'q, DB> + Type<DB>,
+    for<'q> Vec<u8>: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
     for<'q> String: Decode<'q, DB> + Type<DB>,
     usize: ColumnIndex<DB::Row>,
     for<'r> HeadColumns: FromRow<'r, DB::Row>,
@@ -154,25 +154,6 @@ where
             .into_iter()
             .map(|(code, count)| Ok((state(code)?, from_sql(count))))
             .collect()
-    }
-
-    pub(crate) async fn over_before(
-        &self,
-        before_ms: u64,
-        limit: u32,
-    ) -> Result<Vec<RunHead>, Error> {
-        let mut query = QueryBuilder::<DB>::new(HEAD);
-        query
-            .push("WHERE pruned = 0 AND state >= 2 AND ended_ms < ")
-            .push_bind(to_sql(before_ms))
-            .push(" ORDER BY key LIMIT ")
-            .push_bind(i64::from(limit.min(PAGE_MOST)));
-        let found: Vec<HeadColumns> = query
-            .build_query_as()
-            .fetch_all(&self.pool)
-            .await
-            .map_err(Error::while_doing("list old runs"))?;
-        found.into_iter().map(HeadColumns::head).collect()
     }
 
     pub(crate) async fn pruned(&self, limit: u32) -> Result<Vec<RunId>, Error> {
@@ -323,12 +304,11 @@ where
     }
 
     async fn set(&self, key: i64) -> Result<Arc<CaseSet>, Error> {
-        let found: CaseSetColumns =
-            sqlx::query_as("SELECT digest, names FROM case_sets WHERE key = $1")
-                .bind(key)
-                .fetch_one(&self.pool)
-                .await
-                .map_err(Error::while_doing("read a set of cases"))?;
+        let found: CaseSetColumns = sqlx::query_as(SET)
+            .bind(key)
+            .fetch_one(&self.pool)
+            .await
+            .map_err(Error::while_doing("read a set of cases"))?;
         let set = Arc::new(found.set()?);
         let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
         if sets.len() >= SETS_MOST {
@@ -336,6 +316,15 @@ where
         }
         sets.insert(key, Arc::clone(&set));
         Ok(set)
+    }
+
+    pub(crate) async fn case_set(&self, digest: &Digest) -> Result<Option<CaseSet>, Error> {
+        let found: Option<CaseSetColumns> = sqlx::query_as(SET_BY_DIGEST)
+            .bind(digest.as_bytes().to_vec())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(Error::while_doing("look for a set of cases"))?;
+        found.map(CaseSetColumns::set).transpose()
     }
 
     pub(crate) async fn events(

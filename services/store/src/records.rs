@@ -218,6 +218,15 @@ pub struct Cases {
     pub problems: Vec<String>,
 }
 
+impl From<Vec<String>> for CaseSet {
+    fn from(names: Vec<String>) -> Self {
+        Self {
+            digest: Digest::of_canonical(&names),
+            names,
+        }
+    }
+}
+
 impl From<Results> for Cases {
     fn from(results: Results) -> Self {
         let digest = results.found.then(|| results.set());
@@ -313,6 +322,8 @@ pub struct EndedRow {
     pub changed: Vec<String>,
     /// What it left as artifacts.
     pub artifacts: Vec<Artifact>,
+    /// By which generation its log and artifacts are kept as blobs; none: by none, or there are none.
+    pub files: Option<u64>,
     /// Its output. What is read back from the database has [`LogPlace::Inline`] with an empty text: see
     /// [`crate::Store::short_log`].
     pub log: LogPlace,

@@ -31,6 +31,8 @@ struct Rest<'a> {
     changed: Cow<'a, [String]>,
     #[serde(rename = "a", default, skip_serializing_if = "<[_]>::is_empty")]
     artifacts: Cow<'a, [Artifact]>,
+    #[serde(rename = "g", default, skip_serializing_if = "Option::is_none")]
+    files: Option<u64>,
 }
 
 /// What of an attempt has no column of its own; nothing where it has nothing of that.
@@ -41,6 +43,7 @@ pub(crate) fn rest(row: &EndedRow) -> Result<Option<String>, Error> {
         detail: Cow::Borrowed(&row.detail),
         changed: Cow::Borrowed(&row.changed),
         artifacts: Cow::Borrowed(&row.artifacts),
+        files: row.files,
     };
     let json = to_json(&rest)?;
     Ok(Some(json).filter(|json| json != "{}"))
@@ -263,6 +266,7 @@ impl AttemptColumns {
             detail: rest.detail.into_owned(),
             changed: rest.changed.into_owned(),
             artifacts: rest.artifacts.into_owned(),
+            files: rest.files,
             log,
             short_log: Vec::new(),
         })

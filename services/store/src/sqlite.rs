@@ -20,8 +20,8 @@ use tokio::sync::Mutex;
 use crate::codes::from_sql;
 use crate::reads::Reads;
 use crate::{
-    Batch, Candidate, Committed, EarlierRow, EndedRow, Error, EventRow, HostRecord, Leadership,
-    RunHead, RunRecord, Store, Submitted,
+    Batch, Candidate, CaseSet, Committed, EarlierRow, EndedRow, Error, EventRow, HostRecord,
+    Leadership, RunHead, RunRecord, Store, Submitted,
 };
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/sqlite");
@@ -201,6 +201,10 @@ impl Store for Sqlite {
 
     async fn attempt(&self, attempt: &AttemptId) -> Result<Option<EndedRow>, Error> {
         self.reads.attempt(attempt).await
+    }
+
+    async fn case_set(&self, digest: &Digest) -> Result<Option<CaseSet>, Error> {
+        self.reads.case_set(digest).await
     }
 
     async fn events(&self, run: &RunId, after: u64, limit: u32) -> Result<Vec<EventRow>, Error> {

@@ -12,7 +12,7 @@ use regatta_model::report::Verdict;
 use regatta_model::{Blame, HostName, Ordinal, Outcome};
 
 use beside::Beside;
-pub use passed::passed_attempt;
+pub use passed::{Brief, passed_attempt};
 
 use crate::earlier::Earlier;
 use crate::sequential::{Depth, Rule};

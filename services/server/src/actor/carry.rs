@@ -37,6 +37,7 @@ fn never_ran(
         detail,
         changed: Vec::new(),
         artifacts: Vec::new(),
+        files: None,
         log: LogPlace::Empty,
         short_log: Vec::new(),
     }

@@ -40,6 +40,8 @@ pub(crate) struct Synced {
     pub(crate) free: u32,
     pub(crate) holding: Vec<Held>,
     pub(crate) ended: Vec<SyncedEnd>,
+    /// What ended, too, but cannot be taken in before the names of its cases came.
+    pub(crate) withheld: Vec<Held>,
     pub(crate) wait: Duration,
 }
 

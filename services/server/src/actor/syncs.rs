@@ -31,7 +31,7 @@ impl Actor {
             stop: outgoing.stop.into_values().collect(),
             lease_ms: self.shared.lease_ms,
             next_sync_ms: self.next_sync_ms(),
-            refused: String::new(),
+            ..SyncResponse::default()
         }
     }
 
@@ -82,6 +82,7 @@ impl Actor {
             free,
             holding,
             ended,
+            withheld,
             wait,
         } = synced;
         let reborn = self.know(&host, incarnation, sequence, facts.clone());
@@ -105,7 +106,7 @@ impl Actor {
             free,
             lacks,
             holding,
-            ended: unknown.iter().map(told).collect(),
+            ended: unknown.iter().map(told).chain(withheld).collect(),
             capacity: facts.resources(),
             labels: facts.labels,
             cpu: facts.cpu,

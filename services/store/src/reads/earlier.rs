@@ -1,4 +1,4 @@
-//! Earlier runs of a matrix, and what they say. May not: write.
+//! Earlier runs: of a matrix, with what they say, and those that are old. May not: write.
 
 use regatta_model::RunId;
 use sqlx::database::HasStatementCache;
@@ -8,10 +8,10 @@ use sqlx::{
 };
 
 use super::Reads;
-use crate::codes::from_sql;
-use crate::queries::RECORD;
-use crate::rows::RunColumns;
-use crate::{EarlierRow, Error, PAGE_MOST, RunRecord};
+use crate::codes::{from_sql, to_sql};
+use crate::queries::{HEAD, RECORD};
+use crate::rows::{HeadColumns, RunColumns};
+use crate::{EarlierRow, Error, PAGE_MOST, RunHead, RunRecord};
 
 impl<DB> Reads<DB>
 where
@@ -22,6 +22,7 @@ where
     for<'q> i64: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
     for<'q> String: Decode<'q, DB> + Type<DB>,
     usize: ColumnIndex<DB::Row>,
+    for<'r> HeadColumns: FromRow<'r, DB::Row>,
     for<'r> RunColumns: FromRow<'r, DB::Row>,
 {
     pub(crate) async fn finished_before(
@@ -60,5 +61,24 @@ where
             said,
         };
         Ok(found.into_iter().map(row).collect())
+    }
+
+    pub(crate) async fn over_before(
+        &self,
+        before_ms: u64,
+        limit: u32,
+    ) -> Result<Vec<RunHead>, Error> {
+        let mut query = QueryBuilder::<DB>::new(HEAD);
+        query
+            .push("WHERE pruned = 0 AND state >= 2 AND ended_ms < ")
+            .push_bind(to_sql(before_ms))
+            .push(" ORDER BY key LIMIT ")
+            .push_bind(i64::from(limit.min(PAGE_MOST)));
+        let found: Vec<HeadColumns> = query
+            .build_query_as()
+            .fetch_all(&self.pool)
+            .await
+            .map_err(Error::while_doing("list old runs"))?;
+        found.into_iter().map(HeadColumns::head).collect()
     }
 }

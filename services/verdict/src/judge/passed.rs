@@ -1,14 +1,42 @@
 //! Whether an attempt counts as passed, from its end and its results. May not: look at other attempts.
 
-use regatta_model::case::Results;
+use regatta_model::case::{CaseException, Results};
 use regatta_model::{Blame, Outcome};
+
+/// What of an attempt's results says whether it passed: no names, which are many.
+#[derive(Clone, Copy, Debug)]
+pub struct Brief<'a> {
+    /// How many cases there are.
+    pub cases: usize,
+    /// Those that did not simply pass.
+    pub exceptions: &'a [CaseException],
+    /// Whether any results file was found.
+    pub found: bool,
+    /// What could not be read.
+    pub problems: &'a [String],
+}
+
+impl<'a> From<&'a Results> for Brief<'a> {
+    fn from(results: &'a Results) -> Self {
+        Self {
+            cases: results.names.len(),
+            exceptions: &results.exceptions,
+            found: results.found,
+            problems: &results.problems,
+        }
+    }
+}
 
 /// Whether an attempt counts as passed, whose doing it is where its agent does not say, and what is to tell about it
 /// beyond the outcome's name (empty: nothing).
 ///
 /// Exit status and results must agree: an exit with 0 and failing cases is no pass, nor is one whose results are cut,
 /// unreadable, or hold no case. An exit with another status is a failure, whether or not a case failed.
-pub fn passed_attempt(outcome: Outcome, results: &Results) -> (bool, Option<Blame>, String) {
+pub fn passed_attempt<'a>(
+    outcome: Outcome,
+    results: impl Into<Brief<'a>>,
+) -> (bool, Option<Blame>, String) {
+    let results = &results.into();
     let failed = |detail: String| (false, Some(Blame::Test), detail);
     match outcome {
         Outcome::Exited { exit_code: 0 } => match disagreement(results) {
@@ -37,13 +65,13 @@ pub fn passed_attempt(outcome: Outcome, results: &Results) -> (bool, Option<Blam
 }
 
 /// Why results do not agree with an exit status of 0.
-fn disagreement(results: &Results) -> Option<String> {
+fn disagreement(results: &Brief<'_>) -> Option<String> {
     let failing = failing(results);
     if failing > 0 {
         Some(format!("{} failed", of_cases(failing, results)))
     } else if let Some(problem) = results.problems.first() {
         Some(format!("its results are not whole: {problem}"))
-    } else if results.found && results.names.is_empty() {
+    } else if results.found && results.cases == 0 {
         Some("its results hold no case".into())
     } else {
         None
@@ -51,7 +79,7 @@ fn disagreement(results: &Results) -> Option<String> {
 }
 
 /// What the results say beside a failing end, as the rest of a sentence.
-fn beside(results: &Results) -> String {
+fn beside(results: &Brief<'_>) -> String {
     let failing = failing(results);
     if let Some(problem) = results.problems.first() {
         format!(", and its results are not whole: {problem}")
@@ -59,17 +87,17 @@ fn beside(results: &Results) -> String {
         format!(", {} failed", of_cases(failing, results))
     } else if !results.found {
         String::new()
-    } else if results.names.is_empty() {
+    } else if results.cases == 0 {
         ", and its results hold no case".into()
     } else {
-        match results.names.len() {
+        match results.cases {
             1 => ", though its only case did not fail".into(),
             cases => format!(", though none of its {cases} cases failed"),
         }
     }
 }
 
-fn failing(results: &Results) -> usize {
+fn failing(results: &Brief<'_>) -> usize {
     results
         .exceptions
         .iter()
@@ -77,8 +105,8 @@ fn failing(results: &Results) -> usize {
         .count()
 }
 
-fn of_cases(failing: usize, results: &Results) -> String {
-    let all = results.names.len();
+fn of_cases(failing: usize, results: &Brief<'_>) -> String {
+    let all = results.cases;
     format!(
         "{failing} of {all} {}",
         if all == 1 { "case" } else { "cases" }
