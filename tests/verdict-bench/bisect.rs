@@ -86,8 +86,18 @@ impl Tally {
     }
 }
 
-fn search(chance: &mut Chance, case: Case, culprit: usize, width: usize, tally: &mut Tally) {
-    let mut bisection = Bisection::new(VALUES, Policy::default());
+fn search(
+    chance: &mut Chance,
+    case: Case,
+    culprit: usize,
+    (width, ends): (usize, u32),
+    tally: &mut Tally,
+) {
+    let policy = Policy {
+        ends,
+        ..Policy::default()
+    };
+    let mut bisection = Bisection::new(VALUES, policy);
     let mut rounds = 0;
     loop {
         match bisection.step(width) {
@@ -119,7 +129,7 @@ pub fn table(args: &Args) -> Table {
     let mut table = Table::new(
         "bisect",
         format!(
-            "The first bad one of {VALUES} values; {trials} searches a row, the culprit anywhere. Runs and rounds without the ten of each end. \
+            "The first bad one of {VALUES} values; {trials} searches a row, the culprit anywhere. Runs and rounds without the ten (or three) of each end. \
              A search that is neither right nor wrong answers with a range."
         ),
         &[
@@ -147,7 +157,13 @@ pub fn table(args: &Args) -> Table {
         });
     }
     for case in cases {
-        let methods = ["halving", "majority of nine", "W = 1", "W = 8"];
+        let methods = [
+            "halving",
+            "majority of nine",
+            "W = 1",
+            "W = 8",
+            "W = 2, ends 3",
+        ];
         let nothing = case.after <= case.before;
         for method in methods.iter().skip(if nothing { 2 } else { 0 }) {
             let mut chance = Chance::new(args.seed);
@@ -161,8 +177,9 @@ pub fn table(args: &Args) -> Table {
                 match *method {
                     "halving" => halve(&mut chance, case, culprit, 1, &mut tally),
                     "majority of nine" => halve(&mut chance, case, culprit, NINE, &mut tally),
-                    "W = 1" => search(&mut chance, case, culprit, 1, &mut tally),
-                    _ => search(&mut chance, case, culprit, 8, &mut tally),
+                    "W = 1" => search(&mut chance, case, culprit, (1, 10), &mut tally),
+                    "W = 2, ends 3" => search(&mut chance, case, culprit, (2, 3), &mut tally),
+                    _ => search(&mut chance, case, culprit, (8, 10), &mut tally),
                 }
             }
             table.rows.push(tally.row(method, case, trials));

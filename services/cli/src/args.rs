@@ -320,6 +320,9 @@ pub(crate) struct BisectArgs {
     /// Judge by this case alone
     #[arg(long, value_name = "NAME")]
     pub(crate) case: Option<String>,
+    /// Attempts at once; on this machine, as many as it has processors
+    #[arg(long, value_name = "N")]
+    pub(crate) jobs: Option<u32>,
 }
 
 #[derive(ClapArgs, Debug)]

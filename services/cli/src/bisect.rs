@@ -1,51 +1,65 @@
-//! `bisect`: the first bad value of an ordered axis, by halving. May not: call a value bad on one failing attempt; it
-//! believes a run's verdicts, which ask for more where it matters.
+//! `bisect`: the first bad value of an ordered axis, where tests also fail by chance. May not: conclude anything itself; that
+//! is `verdict::bisect`'s and the sequential test's.
+
+mod search;
 
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use regatta_model::matrix::Matrix;
-use regatta_model::report::{CellReport, Report, Verdict};
+use regatta_verdict::bisect::Answer;
+use regatta_verdict::sequential::Answer as Confirmed;
 use serde::Serialize;
 
 use crate::args::BisectArgs;
 use crate::client::Client;
 use crate::context::{Context, Failure};
 use crate::local::{self, Need, processors};
-use crate::pin::{self, Source};
-use crate::run::hand_in;
-use crate::watch::{self, Watched};
+use crate::pin;
+use search::{Outcome, Search};
 
-/// What a bisection found.
+/// What a bisection came to.
 #[derive(Serialize)]
 struct Found<'a> {
     axis: &'a str,
-    last_good: &'a str,
-    first_bad: &'a str,
+    /// `found`, `none`, `range` or `unconfirmed`.
+    result: &'static str,
+    last_good: Option<&'a str>,
+    first_bad: Option<&'a str>,
+    /// That this is so: of the value that was found, of none, or of the range.
+    probability: f64,
+    /// That nothing broke between the ends.
+    none: f64,
+    /// That a value is the first bad one, of those where it is not negligible, the most probable first.
+    posterior: Vec<Belief<'a>>,
+    /// Runs that were submitted.
     runs: usize,
+    /// Attempts of values.
+    attempts: u32,
+    rounds: u32,
     text: String,
 }
 
+/// How probable it is that a value is the first bad one.
+#[derive(Serialize)]
+struct Belief<'a> {
+    value: &'a str,
+    probability: f64,
+}
+
+/// Beliefs below this are not listed.
+const LISTED_LEAST: f64 = 0.001;
+
 pub(crate) async fn bisect(context: &Context, options: BisectArgs) -> Result<ExitCode, Failure> {
     let source = pin::read(context, &options.file)?;
-    let axis = source
-        .matrix
-        .axes()
-        .iter()
-        .find(|axis| axis.name == options.axis)
-        .ok_or_else(|| {
-            let names: Vec<_> = source
-                .matrix
-                .axes()
-                .iter()
-                .map(|axis| axis.name.as_str())
-                .collect();
-            Failure::wrong(format!(
-                "--axis {}: the matrix has the axes {}",
-                options.axis,
-                names.join(", ")
-            ))
-        })?;
+    let axes = source.matrix.axes();
+    let axis = axes.iter().find(|axis| axis.name == options.axis);
+    let axis = axis.ok_or_else(|| {
+        let names: Vec<_> = axes.iter().map(|axis| axis.name.as_str()).collect();
+        Failure::wrong(format!(
+            "--axis {}: the matrix has the axes {}",
+            options.axis,
+            names.join(", ")
+        ))
+    })?;
     if !axis.ordered {
         return Err(Failure::wrong(format!(
             "--axis {0}: its values have no order; say `{0}: {{values: [...], ordered: true}}`, the oldest first",
@@ -59,155 +73,123 @@ pub(crate) async fn bisect(context: &Context, options: BisectArgs) -> Result<Exi
             options.axis
         )));
     }
-    let runs = AtomicUsize::new(0);
+    let slots = options.jobs.unwrap_or_else(processors);
     let work = async |client: &Client| {
-        let search = Search {
-            context,
-            client,
-            source: &source,
-            options: &options,
-            runs: &runs,
-        };
-        search.halve(&values).await
+        let mut search = Search::new(context, client, &source, &options, &values);
+        search.run(slots).await
     };
-    let (good, bad) = local::with(context, Need::Attempts(processors()), work).await?;
-    let runs = runs.into_inner();
-    let (last_good, first_bad) = (text_of(&values, good), text_of(&values, bad));
-    let what = options.case.as_deref().unwrap_or("the test");
-    let text = format!(
-        "{} {first_bad} is the first that fails {what}; {last_good} is the last that passes it.",
-        options.axis
-    );
+    let outcome = local::with(context, Need::Attempts(slots), work).await?;
+    let found = found(&options, &values, &outcome);
     if context.global.json {
-        crate::output::print_json(&Found {
-            axis: &options.axis,
-            last_good,
-            first_bad,
-            runs,
-            text,
-        })?;
+        crate::output::print_json(&found)?;
     } else {
-        anstream::println!("{text}");
+        anstream::println!("{}", found.text);
     }
-    Ok(ExitCode::from(1))
+    Ok(ExitCode::from(match found.result {
+        "found" => 1,
+        "none" => 0,
+        _ => 3,
+    }))
 }
 
-fn text_of(values: &[String], index: usize) -> &str {
-    values.get(index).map_or("", String::as_str)
-}
-
-struct Search<'a> {
-    context: &'a Context,
-    client: &'a Client,
-    source: &'a Source,
-    options: &'a BisectArgs,
-    runs: &'a AtomicUsize,
-}
-
-impl Search<'_> {
-    /// Indices of the last good and the first bad value.
-    async fn halve(&self, values: &[String]) -> Result<(usize, usize), Failure> {
-        let (mut good, mut bad) = (0, values.len() - 1);
-        let ends = self
-            .is_bad(&[text_of(values, good), text_of(values, bad)])
-            .await?;
-        match ends.as_slice() {
-            [true, ..] => {
-                return Err(Failure::wrong(format!(
-                    "{} {} fails already: begin with an older value",
-                    self.options.axis,
-                    text_of(values, good)
-                )));
-            }
-            [_, false] => {
-                return Err(Failure::wrong(format!(
-                    "{} {} passes: nothing is broken between the ends",
-                    self.options.axis,
-                    text_of(values, bad)
-                )));
-            }
-            _ => {}
-        }
-        while bad - good > 1 {
-            let middle = good + (bad - good) / 2;
-            let is_bad = self
-                .is_bad(&[text_of(values, middle)])
-                .await?
-                .contains(&true);
-            if is_bad {
-                bad = middle;
-            } else {
-                good = middle;
-            }
-            self.context.say(format!(
-                "{} {} is {}; {} left to look at",
-                self.options.axis,
-                text_of(values, middle),
-                if is_bad { "bad" } else { "good" },
-                bad - good - 1
-            ));
-        }
-        Ok((good, bad))
-    }
-
-    /// Runs some values' cells, and tells of each value whether it is bad.
-    async fn is_bad(&self, values: &[&str]) -> Result<Vec<bool>, Failure> {
-        let wanted = vec![(
-            self.options.axis.clone(),
-            values.iter().map(|&value| value.to_owned()).collect(),
-        )];
-        let source = self.narrowed(&wanted)?;
-        let key = uuid::Uuid::new_v4().to_string();
-        let run = hand_in(self.context, self.client, &source, &key).await?;
-        self.runs.fetch_add(1, Ordering::Relaxed);
-        let client = self.client;
-        if watch::watch(self.context, client, run.run.as_str()).await? == Watched::Interrupted {
-            return Err(Failure::wrong("interrupted").with_status(130));
-        }
-        let report = client.report(run.run.as_str()).await?;
-        values
-            .iter()
-            .map(|value| self.judge(&report, value))
-            .collect()
-    }
-
-    /// The matrix over these values, without its comparison: here, values are compared by looking between them.
-    fn narrowed(&self, wanted: &[(String, Vec<String>)]) -> Result<Source, Failure> {
-        let mut json = self.source.matrix.to_json();
-        if let Some(map) = json.as_object_mut() {
-            map.shift_remove("compare");
-        }
-        let matrix = Matrix::parse(&json.to_string(), &self.source.file)
-            .and_then(|matrix| matrix.only(wanted))
-            .map_err(|errors| Failure::wrong(errors.render(false)))?;
-        Ok(Source {
-            text: matrix.to_json().to_string(),
-            file: self.source.file.clone(),
-            directory: self.source.directory.clone(),
-            matrix,
+fn found<'a>(options: &'a BisectArgs, values: &'a [String], outcome: &Outcome) -> Found<'a> {
+    let value = |place: usize| values.get(place).map(String::as_str);
+    let (axis, what) = (&options.axis, options.case.as_deref().unwrap_or("the test"));
+    let mut posterior: Vec<Belief<'a>> = values
+        .iter()
+        .zip(&outcome.posterior.values)
+        .filter(|(_, probability)| **probability >= LISTED_LEAST)
+        .map(|(value, probability)| Belief {
+            value,
+            probability: *probability,
         })
-    }
-
-    fn judge(&self, report: &Report, value: &str) -> Result<bool, Failure> {
-        let mut cells = report
-            .cells
-            .iter()
-            .filter(|cell| {
-                cell.axes
-                    .get(&self.options.axis)
-                    .is_some_and(|v| v == value)
-            })
-            .peekable();
-        let unresolved = |cell: &CellReport| cell.verdict == Verdict::Unresolved;
-        if cells.peek().is_none() || cells.clone().any(unresolved) {
-            return Err(Failure::platform(format!(
-                "{} {value} has no verdict: regatta report {}",
-                self.options.axis, report.run
-            )));
+        .collect();
+    posterior.sort_by(|one, other| other.probability.total_cmp(&one.probability));
+    let (result, ends, probability, text) = match outcome.answer {
+        Answer::Found {
+            good,
+            bad,
+            probability,
+        } => {
+            let ends = (value(good), value(bad));
+            let (good, bad) = (ends.0.unwrap_or_default(), ends.1.unwrap_or_default());
+            let sure = percent(probability);
+            match outcome.confirmed {
+                Some(Confirmed::Regressed) | None => (
+                    "found",
+                    ends,
+                    probability,
+                    format!(
+                        "{axis} {bad} is the first that fails {what}, with a probability of {sure}; {good} is the last that \
+                         passes it."
+                    ),
+                ),
+                Some(_) => (
+                    "unconfirmed",
+                    ends,
+                    probability,
+                    format!(
+                        "{axis} {bad} is probably the first that fails {what} ({sure}), but beside {good} the difference is not \
+                         certain."
+                    ),
+                ),
+            }
         }
-        Ok(cells.any(|cell| match &self.options.case {
-            Some(case) => cell.failing.contains(case),
-            None => cell.verdict == Verdict::Failed,
-        }))
+        Answer::NoCulprit { probability } => (
+            "none",
+            (None, None),
+            probability,
+            format!(
+                "Nothing broke {what} between {axis} {} and {} (probability {}): they fail equally often.",
+                value(0).unwrap_or_default(),
+                values.last().map_or("", String::as_str),
+                percent(probability),
+            ),
+        ),
+        Answer::Range {
+            good,
+            bad,
+            probability,
+            ..
+        } => (
+            "range",
+            (value(good), value(bad)),
+            probability,
+            format!(
+                "The first that fails {what} is after {axis} {} and not after {} (probability {}), if there is one: {} attempts do \
+                 not tell more.",
+                value(good).unwrap_or_default(),
+                value(bad).unwrap_or_default(),
+                percent(probability),
+                outcome.attempts,
+            ),
+        ),
+        Answer::Untestable => (
+            "range",
+            (None, None),
+            0.0,
+            format!("Fewer than two values of {axis} can be tested."),
+        ),
+    };
+    Found {
+        axis,
+        result,
+        last_good: ends.0,
+        first_bad: ends.1,
+        probability,
+        none: outcome.posterior.none,
+        posterior,
+        runs: outcome.runs,
+        attempts: outcome.attempts,
+        rounds: outcome.rounds,
+        text: format!(
+            "{text} {} attempts in {} rounds.",
+            outcome.attempts, outcome.rounds
+        ),
     }
+}
+
+/// A probability for people: never 100% where it is not.
+fn percent(probability: f64) -> String {
+    format!("{:.1}%", (probability * 1000.0).floor() / 10.0)
 }
