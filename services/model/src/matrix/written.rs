@@ -57,7 +57,8 @@ written! {
         limits: "limits" => Optional<Limits>,
         /// What a host must have free for each attempt.
         resources: "resources" => Optional<Resources>,
-        /// Globs of result files below $REGATTA_RESULTS; every *.xml and *.tap where it is left away.
+        /// Globs of result files below $REGATTA_RESULTS; every *.xml, *.tap, *.json, *.jsonl and *.tsv
+        /// that is results where it is left away.
         results: "results" => Optional<List<Text>>,
         /// Globs of files to keep below $REGATTA_ARTIFACTS; all where it is left away.
         artifacts: "artifacts" => Optional<List<Text>>,
