@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::container::Network;
 use crate::plan::Keep;
 
+use super::adapters::Test;
 use super::finding::{Finding, Spot};
 use super::read::{Map, Read, Reader, Spanned, written};
 use super::scalars::{Later, OneOrMany, Rate, Text, Whole, Word};
@@ -46,7 +47,7 @@ written! {
         /// Run once per distinct content; becomes a layer that its cells share.
         setup: "setup" => Optional<Step>,
         /// Run in a fresh container for each attempt.
-        test: "test" => Spanned<Step>,
+        test: "test" => Spanned<Test>,
         /// Not supported yet.
         services: "services" => Optional<Later>,
         /// Not supported yet.
