@@ -90,7 +90,7 @@ fn a_file_that_was_cut_off_says_so_or_has_lost_nothing() {
         let events = name.starts_with("go") && name.ends_with("json") || name.contains("libtest");
         // Every byte of small files; of larger ones the places at which something ends, and some between.
         let telling =
-            |at: usize| bytes.len() < 2500 || at % 31 == 0 || b">\n}".contains(&bytes[at]);
+            |at: usize| bytes.len() < 2500 || at.is_multiple_of(31) || b">\n}".contains(&bytes[at]);
         for end in (0..bytes.len()).filter(|at| telling(*at) || telling(at.saturating_sub(1))) {
             let cut = of(name, &bytes[..end]);
             if !cut.problems.is_empty() {
@@ -115,9 +115,7 @@ fn a_file_that_was_cut_off_says_so_or_has_lost_nothing() {
 #[test]
 fn the_dialects_of_one_tool_agree_on_keys_and_statuses() {
     let all = |name: &str| {
-        let file = fixtures()
-            .into_iter()
-            .find(|file| super::dialects::name(file) == name);
+        let file = fixtures().into_iter().find(|file| self::name(file) == name);
         let results = of(
             name,
             &fs::read(file.expect("the fixture")).expect("a fixture"),
