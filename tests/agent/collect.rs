@@ -6,6 +6,7 @@ use std::process::Command;
 
 use base64::Engine as _;
 use regatta_daemon::collect::{self, DEPTH_MOST, Packed};
+use regatta_model::case::Results;
 use regatta_model::log::{self, Stream};
 use regatta_model::wire::{INLINE_LOG_MOST, LogPlace};
 
@@ -100,6 +101,20 @@ fn results_that_cannot_be_read_are_told() {
     assert_eq!(results.failures().count(), 1);
     fs::write(root.path().join("j.xml"), "<testsuite><testcase name=").unwrap();
     assert!(!collect::results(root.path(), &[]).problems.is_empty());
+}
+
+#[test]
+fn json_that_is_no_results_is_a_problem_only_where_the_matrix_names_it() {
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("metrics.json"), "{\"seconds\": 3}\n").unwrap();
+    assert_eq!(collect::results(root.path(), &[]), Results::default());
+    let named = collect::results(root.path(), &["*.json".to_owned()]);
+    assert!(named.found && named.problems.len() == 1, "{named:?}");
+    let list = "# cases: 1\ncart adds\tpassed\n";
+    fs::write(root.path().join("cart.tsv"), list).unwrap();
+    let results = collect::results(root.path(), &[]);
+    assert_eq!(results.names, ["cart adds"]);
+    assert_eq!(results.problems, [""; 0]);
 }
 
 #[test]

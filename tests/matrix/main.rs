@@ -1,6 +1,7 @@
 //! The matrix language from outside: every wrong matrix gets its error, every good one its cells, the
 //! schema agrees with the parser, and no input panics. May not: look inside the model.
 
+mod adapters;
 mod cells;
 mod good;
 mod hostile;

@@ -151,15 +151,12 @@ fn glob_set(globs: &[String]) -> (Option<GlobSet>, Vec<String>) {
     }
 }
 
-/// Globs of result files where a plan names none.
-const RESULT_GLOBS: [&str; 2] = ["*.xml", "*.tap"];
-
 /// Reads the results that an attempt left.
 pub fn results(root: &Path, globs: &[String]) -> Results {
     let defaults: Vec<String>;
     let declared = !globs.is_empty();
     let globs = if globs.is_empty() {
-        defaults = RESULT_GLOBS.map(str::to_owned).to_vec();
+        defaults = regatta_verdict::results::GLOBS.map(str::to_owned).to_vec();
         &defaults
     } else {
         globs
@@ -185,7 +182,11 @@ pub fn results(root: &Path, globs: &[String]) -> Results {
         return Results::default();
     }
     let limits = regatta_verdict::results::Limits::default();
-    let mut results = regatta_verdict::results::read(&files, &limits);
+    let mut results = if declared {
+        regatta_verdict::results::read(&files, &limits)
+    } else {
+        regatta_verdict::results::read_found(&files, &limits)
+    };
     results.problems.extend(problems);
     results
 }

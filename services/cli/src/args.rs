@@ -91,7 +91,7 @@ pub(crate) enum Command {
     /// Run a matrix and report; needs no server
     Run(RunArgs),
     /// Check a matrix, and count its cells
-    Check(FileArgs),
+    Check(CheckArgs),
     /// Print the JSON Schema of a matrix
     Schema,
     /// Run the control plane
@@ -139,9 +139,12 @@ pub(crate) enum Command {
 }
 
 #[derive(ClapArgs, Debug)]
-pub(crate) struct FileArgs {
+pub(crate) struct CheckArgs {
     /// The matrix, YAML or JSON; - reads standard input
     pub(crate) file: PathBuf,
+    /// Also print what the test runs, and which results are read
+    #[arg(long)]
+    pub(crate) explain: bool,
 }
 
 #[derive(ClapArgs, Debug)]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use regatta_model::matrix::Matrix;
 use serde::Serialize;
 
-use crate::args::FileArgs;
+use crate::args::CheckArgs;
 use crate::context::{Context, Failure};
 
 #[derive(Serialize)]
@@ -13,6 +13,17 @@ struct Checked<'a> {
     name: &'a str,
     cells: u64,
     axes: Vec<CheckedAxis<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explained: Option<Explained<'a>>,
+}
+
+/// What a matrix leaves to Regatta, in full.
+#[derive(Serialize)]
+struct Explained<'a> {
+    /// Program and arguments of the test.
+    test: Vec<String>,
+    /// Patterns of result files; none: all that are known.
+    results: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -22,7 +33,7 @@ struct CheckedAxis<'a> {
     ordered: bool,
 }
 
-pub(crate) fn check(context: &Context, options: &FileArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn check(context: &Context, options: &CheckArgs) -> Result<ExitCode, Failure> {
     let source = crate::pin::read(context, &options.file)?;
     let matrix = &source.matrix;
     let axes = matrix.axes().iter().map(|axis| CheckedAxis {
@@ -34,6 +45,10 @@ pub(crate) fn check(context: &Context, options: &FileArgs) -> Result<ExitCode, F
         name: matrix.name(),
         cells: matrix.cells().count(),
         axes: axes.collect(),
+        explained: options.explain.then(|| Explained {
+            test: matrix.test_command(),
+            results: matrix.results(),
+        }),
     };
     if context.global.json {
         crate::output::print_json(&checked)?;
@@ -60,7 +75,26 @@ pub(crate) fn check(context: &Context, options: &FileArgs) -> Result<ExitCode, F
             values(axis.values)
         );
     }
+    if let Some(explained) = &checked.explained {
+        let words: Vec<String> = explained.test.iter().map(|word| quoted(word)).collect();
+        anstream::println!("test runs: {}", words.join(" "));
+        let results = match explained.results {
+            [] => "all that are found".to_owned(),
+            globs => globs.join(", "),
+        };
+        anstream::println!("results: {results}");
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
 }
 
 /// Values that one line shows before it counts the rest.

@@ -5,6 +5,7 @@
 //! plans (`plan`). What is wrong is told by `diagnostic`.
 //! May not: resolve images or read files; a matrix is a value.
 
+mod adapters;
 mod adjust;
 mod axes;
 mod cells;
@@ -277,6 +278,19 @@ impl Matrix {
     pub fn allow_failure(&self, cell: u64) -> bool {
         let indices = self.cells().indices(cell);
         indices.is_some_and(|indices| self.0.checked.mould.allow_failure(&indices))
+    }
+
+    /// Program and arguments of the test, templates as they were written.
+    pub fn test_command(&self) -> Vec<String> {
+        match self.0.written.test.value.step().run.value {
+            written::Run::Shell(text) => vec!["/bin/sh".into(), "-ec".into(), text.0],
+            written::Run::Exec(argv) => argv.into_iter().map(|text| text.value.0).collect(),
+        }
+    }
+
+    /// The patterns of result files; none where all that are known are read.
+    pub fn results(&self) -> &[String] {
+        &self.0.checked.mould.results
     }
 
     /// The distinct texts that `image` gives over all cells; an error where they are more than `limit`.

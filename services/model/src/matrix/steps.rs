@@ -271,7 +271,7 @@ impl Checker<'_> {
             files,
             env: self.env(written.env.as_ref()),
             setup: setup.map(|setup| self.step(&setup.value, Network::Host)),
-            test: self.step(&written.test.value, Network::None),
+            test: self.step(&written.test.value.step(), Network::None),
             volumes: self.volumes(written),
             limits: limits(written.limits.as_ref().map(|limits| &limits.value)).over(&Limits {
                 cpu_millis: None,
@@ -281,7 +281,11 @@ impl Checker<'_> {
                 files: Some(FILES_DEFAULT),
                 output_bytes: OUTPUT_DEFAULT,
             }),
-            results: self.globs(written.results.as_ref(), "REGATTA_RESULTS"),
+            results: match (&written.results, written.test.value.tool()) {
+                // A tool that was asked for its results has to have written them.
+                (None, Some(tool)) => vec![tool.results.to_owned()],
+                (results, _) => self.globs(results.as_ref(), "REGATTA_RESULTS"),
+            },
             artifacts: self.globs(written.artifacts.as_ref(), "REGATTA_ARTIFACTS"),
             keep: written
                 .keep

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::container::Network;
 use crate::plan::Keep;
 
+use super::adapters::Test;
 use super::finding::{Finding, Spot};
 use super::read::{Map, Read, Reader, Spanned, written};
 use super::scalars::{Later, OneOrMany, Rate, Text, Whole, Word};
@@ -46,7 +47,7 @@ written! {
         /// Run once per distinct content; becomes a layer that its cells share.
         setup: "setup" => Optional<Step>,
         /// Run in a fresh container for each attempt.
-        test: "test" => Spanned<Step>,
+        test: "test" => Spanned<Test>,
         /// Not supported yet.
         services: "services" => Optional<Later>,
         /// Not supported yet.
@@ -57,7 +58,8 @@ written! {
         limits: "limits" => Optional<Limits>,
         /// What a host must have free for each attempt.
         resources: "resources" => Optional<Resources>,
-        /// Globs of result files below $REGATTA_RESULTS; every *.xml and *.tap where it is left away.
+        /// Globs of result files below $REGATTA_RESULTS; every *.xml, *.tap, *.json, *.jsonl and *.tsv
+        /// that is results where it is left away.
         results: "results" => Optional<List<Text>>,
         /// Globs of files to keep below $REGATTA_ARTIFACTS; all where it is left away.
         artifacts: "artifacts" => Optional<List<Text>>,

@@ -17,6 +17,7 @@ pub(super) struct Collector {
     bytes: usize,
     names_bytes: usize,
     messages: usize,
+    failures: u64,
     problems: Vec<String>,
     untold: usize,
 }
@@ -30,6 +31,7 @@ impl Collector {
             bytes: 0,
             names_bytes: 0,
             messages: 0,
+            failures: 0,
             problems: Vec::new(),
             untold: 0,
         }
@@ -84,8 +86,14 @@ impl Collector {
         } else {
             String::new()
         };
+        self.failures += u64::from(status.is_failure());
         self.cases.insert(key, (status, message));
         Ok(())
+    }
+
+    /// How many cases counted as failed until now.
+    pub(super) fn failures(&self) -> u64 {
+        self.failures
     }
 
     /// A key that no case has: the second gets `#2`.

@@ -2,13 +2,14 @@
 //!
 //! Only what the dialects share decides: `testcase` and its children. `failure` and `error` fail it; `skipped` skips it;
 //! `flakyFailure` and `flakyError` (Surefire, nextest) mean that it failed and then passed; `rerunFailure` and `rerunError` tell of
-//! further tries of one that failed.
+//! further tries of one that failed. A suite that counts failures and has no case that failed is a problem.
 
 use quick_xml::Reader;
 use quick_xml::escape::{resolve_predefined_entity, unescape};
 use quick_xml::events::{BytesStart, Event};
 use regatta_model::case::CaseStatus;
 
+use super::WITHIN;
 use super::collect::Collector;
 use crate::excerpt;
 
@@ -21,6 +22,8 @@ enum Element {
     Ending(Ending),
     /// The stack of one try.
     Stack,
+    /// What a case wrote.
+    Output,
     Other,
 }
 
@@ -44,6 +47,7 @@ impl Element {
             "flakyFailure" | "flakyError" => Self::Ending(Ending::Flaky),
             "rerunFailure" | "rerunError" => Self::Ending(Ending::Rerun),
             "stackTrace" => Self::Stack,
+            "system-out" | "system-err" => Self::Output,
             _ => Self::Other,
         }
     }
@@ -57,16 +61,33 @@ struct Case {
     ending: Option<Ending>,
     summary: String,
     details: String,
+    /// What it wrote, for a failure that says nothing (CTest).
+    output: String,
+    /// CTest says that it did not run.
+    not_run: bool,
+}
+
+/// A suite while its element is open.
+#[derive(Default)]
+struct Suite {
+    name: String,
+    /// It has the attribute `disabled`, as node's have.
+    disabled: bool,
+    /// Failures and errors that it counts.
+    counted: u64,
+    /// Failures of all suites before it.
+    failures_before: u64,
 }
 
 /// What one file is read with.
 struct File<'a> {
+    path: &'a str,
     text: &'a str,
     collector: &'a mut Collector,
     /// Open elements, the outermost first.
     open: Vec<Element>,
-    /// Names of the open suites.
-    suites: Vec<String>,
+    /// The open suites, the outermost first.
+    suites: Vec<Suite>,
     case: Option<Case>,
     /// The text of the open ending is kept in the case.
     keeps_text: bool,
@@ -76,6 +97,7 @@ struct File<'a> {
 /// Reads one file.
 pub(super) fn read(path: &str, text: &str, collector: &mut Collector) {
     let mut file = File {
+        path,
         text,
         collector,
         open: Vec::new(),
@@ -157,8 +179,15 @@ impl File<'_> {
         self.open.push(element);
         match element {
             Element::Suite if self.case.is_none() => {
-                self.suites
-                    .push(self.attribute(start, "name").unwrap_or_default());
+                let counted = ["failures", "errors"].iter().filter_map(|attribute| {
+                    self.attribute(start, attribute)?.trim().parse::<u64>().ok()
+                });
+                self.suites.push(Suite {
+                    name: self.attribute(start, "name").unwrap_or_default(),
+                    disabled: self.attribute(start, "disabled").is_some(),
+                    counted: counted.fold(0, u64::saturating_add),
+                    failures_before: self.collector.failures(),
+                });
             }
             Element::Case if self.case.is_none() => self.case = Some(self.open_case(start)),
             Element::Ending(ending) => self.open_ending(start, ending)?,
@@ -167,40 +196,69 @@ impl File<'_> {
         Ok(())
     }
 
-    fn open_case(&self, start: &BytesStart<'_>) -> Case {
+    /// The key of a case.
+    fn key(&self, start: &BytesStart<'_>) -> String {
         let name = self.attribute(start, "name").unwrap_or_default();
-        let key = match self.attribute(start, "classname") {
+        let suite = self.suites.last();
+        let suite_name = suite.map(|suite| suite.name.trim()).unwrap_or_default();
+        let class = self.attribute(start, "classname");
+        match class.as_deref().map(str::trim) {
             // What is no test in a class (pytest: a module that cannot be imported).
-            Some(class) if class.trim().is_empty() => name,
-            Some(class) if class.trim() != name.trim() => format!("{class}::{name}"),
+            // gotestsum so names a package that could not be built.
+            Some("") if name == "TestMain" && !suite_name.is_empty() => suite_name.to_owned(),
+            Some("") => name,
+            // node says no more of a class, and has its suites within one another.
+            Some("test") if suite.is_none_or(|suite| suite.disabled || suite_name.is_empty()) => {
+                let suites = self.suites.iter().map(|suite| suite.name.trim());
+                let names = suites.chain([name.trim()]).filter(|name| !name.is_empty());
+                names.collect::<Vec<_>>().join(WITHIN)
+            }
+            // mocha-junit-reporter repeats the title as the class.
+            Some(class)
+                if name
+                    .trim()
+                    .strip_suffix(class)
+                    .is_some_and(|n| n.ends_with(' ')) =>
+            {
+                name
+            }
+            Some(class) if class != name.trim() => format!("{class}::{name}"),
             // Without a class, or with the whole title in both: behind the file, else without a class the suite.
             class => {
                 let file = self.attribute(start, "file");
-                let suite = class
-                    .is_none()
-                    .then(|| self.suites.last().cloned())
-                    .flatten();
+                let own = without_shard(name.trim());
+                let suite = class.is_none().then(|| suite_name.to_owned());
+                // Bazel names a suite as its only case.
+                let suite = suite.filter(|suite| *suite != name.trim());
                 match file.or(suite).filter(|prefix| !prefix.trim().is_empty()) {
                     Some(prefix) => format!("{prefix}::{name}"),
-                    None => name,
+                    None => own.to_owned(),
                 }
             }
-        };
-        // GoogleTest and others tell of a case that did not run by an attribute alone.
-        let not_run = ["status", "result"].iter().any(|attribute| {
-            let value = self
-                .attribute(start, attribute)
-                .unwrap_or_default()
-                .to_ascii_lowercase();
-            matches!(
-                value.as_str(),
-                "notrun" | "skipped" | "suppressed" | "disabled" | "ignored"
-            )
+        }
+    }
+
+    fn open_case(&self, start: &BytesStart<'_>) -> Case {
+        // GoogleTest, CTest and others tell of a case that did not run, or not well, by an attribute alone.
+        let endings = ["status", "result"].iter().filter_map(|attribute| {
+            let value = self.attribute(start, attribute)?.to_ascii_lowercase();
+            match value.as_str() {
+                "notrun" | "skipped" | "suppressed" | "disabled" | "ignored" => {
+                    Some(Ending::Skipped)
+                }
+                "fail" | "failed" | "failure" => Some(Ending::Failure),
+                "error" | "errored" => Some(Ending::Error),
+                _ => None,
+            }
         });
-        let ending = not_run.then_some(Ending::Skipped);
+        let name = self.attribute(start, "name");
+        let not_run = self.attribute(start, "status").as_deref() == Some("notrun")
+            && name.is_some()
+            && self.attribute(start, "classname") == name;
         Case {
-            key,
-            ending,
+            ending: endings.max(),
+            key: self.key(start),
+            not_run,
             ..Case::default()
         }
     }
@@ -219,7 +277,15 @@ impl File<'_> {
         let summary = summary.unwrap_or_default();
         match (parent, &mut self.case) {
             (Some(Element::Case), Some(case)) => {
-                self.keeps_text = case.ending.is_none_or(|before| ending > before);
+                // CTest calls skipped what it could not run as well, and then fails.
+                let could_not = ending == Ending::Skipped
+                    && case.not_run
+                    && !summary.is_empty()
+                    && !summary.starts_with("SKIP_");
+                let ending = if could_not { Ending::Error } else { ending };
+                let bare = case.summary.is_empty() && case.details.is_empty();
+                let more = |before| ending > before || bare && ending == before;
+                self.keeps_text = case.ending.is_none_or(more);
                 if self.keeps_text {
                     case.ending = Some(ending);
                     case.summary = summary;
@@ -228,12 +294,9 @@ impl File<'_> {
             }
             // The suite itself broke: a case of its name says so.
             (Some(Element::Suite), None) if matches!(ending, Ending::Error | Ending::Failure) => {
-                let name = self.suites.last().cloned().unwrap_or_default();
-                let key = if name.trim().is_empty() {
-                    "(suite)".to_owned()
-                } else {
-                    name
-                };
+                let name = self.suites.last().map(|suite| suite.name.trim());
+                let key = name.filter(|name| !name.is_empty()).unwrap_or("(suite)");
+                let key = key.to_owned();
                 self.collector.case(&key, CaseStatus::Error, &summary, "")?;
             }
             _ => {}
@@ -244,7 +307,14 @@ impl File<'_> {
     fn end(&mut self) -> Result<(), String> {
         match self.open.pop() {
             Some(Element::Suite) if self.case.is_none() => {
-                self.suites.pop();
+                let Some(suite) = self.suites.pop() else {
+                    return Ok(());
+                };
+                if suite.counted > 0 && self.collector.failures() == suite.failures_before {
+                    let (name, counted) = (excerpt::cut(&suite.name, 200), suite.counted);
+                    let (path, line) = (self.path, self.line());
+                    self.collector.problem(&format!("{path}: line {line}: the suite {name:?} counts {counted} failures, and no case in it failed"));
+                }
             }
             Some(Element::Ending(_)) => self.keeps_text = false,
             Some(Element::Case) if !self.open.contains(&Element::Case) => {
@@ -256,8 +326,14 @@ impl File<'_> {
                         Some(Ending::Error) => CaseStatus::Error,
                         Some(Ending::Rerun | Ending::Failure) => CaseStatus::Failed,
                     };
+                    let bare = case.summary.is_empty() && case.details.trim().is_empty();
+                    let details = if bare && status.is_failure() {
+                        &case.output
+                    } else {
+                        &case.details
+                    };
                     self.collector
-                        .case(&case.key, status, &case.summary, &case.details)?;
+                        .case(&case.key, status, &case.summary, details)?;
                 }
             }
             _ => {}
@@ -269,6 +345,11 @@ impl File<'_> {
         let most = self.collector.limits.text_bytes;
         // Not that of elements within it, such as the output of a single try; Surefire's stack is one.
         let innermost = matches!(self.open.last(), Some(Element::Ending(_) | Element::Stack));
+        let output = matches!(self.open.as_slice(), [.., Element::Case, Element::Output]);
+        if let (true, Some(case)) = (output, &mut self.case) {
+            case.output
+                .push_str(excerpt::cut(text, most.saturating_sub(case.output.len())));
+        }
         if let (true, Some(case)) = (self.keeps_text && innermost, &mut self.case) {
             case.details
                 .push_str(excerpt::cut(text, most.saturating_sub(case.details.len())));
@@ -287,5 +368,20 @@ impl File<'_> {
             .find(|attribute| attribute.key.local_name().into_inner() == name)?;
         let raw = excerpt::cut(&found.value, limits.text_bytes);
         Some(unescape(raw).map_or_else(|_| raw.to_owned(), std::borrow::Cow::into_owned))
+    }
+}
+
+/// A name without the shard that Bazel adds to it: `_shard_2/4`.
+fn without_shard(name: &str) -> &str {
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match name.rsplit_once("_shard_") {
+        Some((front, shard))
+            if shard
+                .split_once('/')
+                .is_some_and(|(n, m)| number(n) && number(m)) =>
+        {
+            front
+        }
+        _ => name,
     }
 }

@@ -5,14 +5,24 @@
 
 use regatta_model::case::CaseStatus;
 
+use super::WITHIN;
 use super::collect::Collector;
 use crate::excerpt;
 
-/// What stands between a subtest and its cases.
-const WITHIN: &str = " > ";
-
 /// Most bytes of one YAML diagnostic that are kept.
 const DIAGNOSTIC_MOST: usize = 8 << 10;
+
+/// Lines of a diagnostic that tell no reason: they would stand before it.
+const ASIDE: [&str; 8] = [
+    "duration_ms:",
+    "location:",
+    "failureType:",
+    "type:",
+    "code:",
+    "error: |",
+    "message: |",
+    "at:",
+];
 
 /// Lines at the front within which TAP must begin.
 const FRONT: usize = 50;
@@ -115,6 +125,8 @@ impl Tap {
             if let Some(from) = diagnostic {
                 if trimmed == "..." && indent <= from {
                     diagnostic = None;
+                } else if ASIDE.iter().any(|key| trimmed.starts_with(key)) {
+                    // It tells no reason.
                 } else if let Some(case) = self.cases.last_mut() {
                     let room = DIAGNOSTIC_MOST.saturating_sub(case.details.len() + 1);
                     case.details.push_str(excerpt::cut(raw, room));
@@ -152,6 +164,13 @@ impl Tap {
                 return;
             }
             self.line(level, line, number);
+        }
+        // A line that does not end may be half a name, or lack its directive.
+        let last = text.lines().next_back().unwrap_or_default();
+        let begun = matches!(line(last.trim()), Line::Point(_) | Line::Plan { .. });
+        if begun && !text.ends_with('\n') {
+            let problem = "the file ends within a line: it was cut off";
+            self.problems.push((number, problem.into()));
         }
         if diagnostic.is_some() {
             self.problems.push((
@@ -191,7 +210,12 @@ impl Tap {
                     self.problems.push((number, "a second plan".into()));
                 }
                 if let (0, Some(reason), true) = (count, skip, outermost) {
-                    self.skipped = Some(excerpt::cut(reason, 500).to_owned());
+                    // `# SKIP reason`, or `# Skipped: reason`.
+                    let reason = match reason.split_once(|c: char| c.is_whitespace()) {
+                        Some((word, rest)) if word.to_ascii_lowercase().starts_with("skip") => rest,
+                        _ => reason,
+                    };
+                    self.skipped = Some(excerpt::cut(reason.trim(), 500).to_owned());
                 }
             }
             Line::Point(point) => {
