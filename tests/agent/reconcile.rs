@@ -336,6 +336,7 @@ impl World {
             lease_ms: LEASE,
             next_sync_ms: 300,
             refused: String::new(),
+            canaries: 0,
         };
         if answer_arrives {
             let actions = self.held.answered(Moment(self.now), said);

@@ -480,6 +480,7 @@ impl World {
             lease_ms: LEASE_MS,
             next_sync_ms: LEASE_MS / 5,
             refused: String::new(),
+            canaries: 0,
         };
         self.send(host, life, exchange, answer);
     }

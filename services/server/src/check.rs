@@ -14,7 +14,7 @@ use regatta_model::{HostName, Outcome};
 use regatta_store::{Cases, EndedRow};
 use regatta_verdict::judge;
 
-use crate::actor::{Synced, SyncedEnd};
+use crate::actor::{Synced, SyncedEnd, wall_ms};
 use crate::answer::{Answer, Refusal};
 use crate::limits::{
     ARTIFACTS_MOST, CASE_BYTES_MOST, CASES_MOST, DETAIL_BYTES_MOST, FACT_BYTES_MOST, HOLDING_MOST,
@@ -43,6 +43,7 @@ pub(crate) fn sync(request: SyncRequest) -> Answer<Synced> {
         holding,
         ended,
         wait_ms,
+        clock_ms,
     } = request;
     if protocol != PROTOCOL {
         return Err(Refusal::conflict(
@@ -75,6 +76,9 @@ pub(crate) fn sync(request: SyncRequest) -> Answer<Synced> {
         .map(|attempt| end(&host, attempt))
         .collect();
     let wait = std::time::Duration::from_millis(wait_ms);
+    let offset = |now: u64| i128::from(clock_ms) - i128::from(now);
+    let clock_offset_ms =
+        (clock_ms > 0).then(|| i64::try_from(offset(wall_ms())).unwrap_or(i64::MAX));
     Ok(Synced {
         host,
         incarnation,
@@ -85,6 +89,7 @@ pub(crate) fn sync(request: SyncRequest) -> Answer<Synced> {
         holding,
         ended,
         wait,
+        clock_offset_ms,
     })
 }
 
@@ -96,6 +101,12 @@ fn facts_within(mut facts: HostFacts) -> Result<HostFacts, String> {
     lacks.truncate(LACKS_MOST);
     for lack in lacks {
         cut(lack, FACT_BYTES_MOST);
+    }
+    if let Some(canaries) = &mut facts.observed.canaries {
+        cut(&mut canaries.failure, FACT_BYTES_MOST);
+    }
+    if let Some(kernel) = &mut facts.observed.kernel {
+        cut(&mut kernel.last, FACT_BYTES_MOST);
     }
     if facts.labels.len() > LABELS_MOST {
         return Err(format!(
