@@ -14,8 +14,8 @@ use super::Actor;
 
 /// Canaries that are wanted of a host whose results make it suspect.
 const SUSPECT_WANTED: u32 = 10;
-/// Canaries that a quarantined host is asked for with each answer. With two, and an answer each fifth of a lease of 30
-/// seconds, it is back after three minutes at the earliest.
+/// Canaries that a quarantined host is asked for with each answer. With two, and an answer each fifth of a lease of 15
+/// seconds, it is back after a minute and a half at the earliest.
 const BACK_AT_ONCE: u32 = 2;
 /// Canaries of one sync that count at most: what a host says is not believed beyond what it can have run.
 const COUNTED_MOST: u64 = 1000;
