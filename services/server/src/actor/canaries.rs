@@ -135,11 +135,11 @@ impl Actor {
         let Some(known) = self.hosts.get(host) else {
             return 0;
         };
-        let quarantined = known.policy == regatta_store::Policy::Quarantined;
-        if quarantined && known.trust.may_come_back() {
-            BACK_AT_ONCE
-        } else {
-            known.canaries.wanted
+        match known.policy {
+            regatta_store::Policy::Quarantined if known.trust.may_come_back() => BACK_AT_ONCE,
+            // A person decides, and canaries have no say in that.
+            regatta_store::Policy::Quarantined => 0,
+            _ => known.canaries.wanted,
         }
     }
 }
