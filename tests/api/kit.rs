@@ -283,6 +283,7 @@ impl Agent {
             holding: self.held.iter().map(held).collect(),
             ended,
             wait_ms,
+            clock_ms: 0,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Hosts whose failures others do not confirm.
 
 use regatta_model::run::RunState;
+use regatta_model::wire::{Canaries, SyncResponse};
 use serde_json::Value;
 
 use crate::kit::{Agent, Api, Process, fresh, matrix};
@@ -207,4 +208,109 @@ async fn a_host_that_comes_back_is_watched_more_closely() {
         second < first,
         "{second} failures, and {first} the first time"
     );
+}
+
+/// Says what a canary's counts are, and what is wrong with the last one where it failed; gives how many more are wanted.
+async fn canaries(agent: &mut Agent, passed: u64, failed: u64, failure: &str) -> u32 {
+    let mut request = agent.request(Vec::new(), 0);
+    let lacks = (!failure.is_empty()).then(|| format!("its canary failed: {failure}"));
+    request.facts.observed.lacks = lacks.into_iter().collect();
+    request.facts.observed.canaries = Some(Canaries {
+        passed,
+        failed,
+        failure: failure.to_owned(),
+    });
+    let answer = agent.send(&request).await;
+    assert!(answer.status().is_success());
+    answer.json::<SyncResponse>().await.unwrap().canaries
+}
+
+#[tokio::test]
+async fn a_first_offender_comes_back_by_sixty_canaries_in_a_row_and_a_second_does_not() {
+    let (_data, server) = fresh(5000).await;
+    let run = server.api.submit(&matrix(CELLS)).await;
+    let mut agents = fleet(&server.api, &["bad", "one", "two", "three"]);
+    play(&mut agents, &run, breaks_every_third, async |_| false).await;
+    assert!(is_quarantined(&server.api).await);
+    assert_eq!(canaries(&mut agents[0], 0, 0, "").await, 2);
+    canaries(&mut agents[0], 59, 0, "").await;
+    canaries(&mut agents[0], 59, 1, "it exited with 1").await;
+    canaries(&mut agents[0], 118, 1, "").await;
+    assert!(is_quarantined(&server.api).await, "59 in a row, twice");
+    assert_eq!(canaries(&mut agents[0], 119, 1, "").await, 0);
+    let back = host(&server.api, "bad").await;
+    assert_eq!(
+        (&back["policy"], &back["slots"]),
+        (&"active".into(), &2.into()),
+        "half of its places: {back}"
+    );
+    let reason = back["reason"].as_str().unwrap();
+    assert!(reason.contains("60 canaries in a row"), "{reason}");
+    let again = server.api.submit(&matrix(CELLS)).await;
+    play(&mut agents, &again, breaks_every_third, is_quarantined).await;
+    assert!(is_quarantined(&server.api).await);
+    assert_eq!(canaries(&mut agents[0], 119, 1, "").await, 0);
+    canaries(&mut agents[0], 500, 1, "").await;
+    assert!(is_quarantined(&server.api).await, "a person decides");
+}
+
+#[tokio::test]
+async fn whom_a_person_quarantined_no_canary_brings_back() {
+    let (_data, server) = fresh(5000).await;
+    let mut agents = fleet(&server.api, &["bad"]);
+    canaries(&mut agents[0], 1, 0, "").await;
+    let put = server
+        .api
+        .http
+        .put(server.api.url("api/v1/hosts/bad/policy"));
+    let put = put.json(&serde_json::json!({"policy": "quarantined"}));
+    assert!(put.send().await.unwrap().status().is_success());
+    assert_eq!(canaries(&mut agents[0], 1, 0, "").await, 0);
+    canaries(&mut agents[0], 200, 0, "").await;
+    assert!(is_quarantined(&server.api).await);
+}
+
+#[tokio::test]
+async fn a_canary_that_fails_is_evidence_and_one_that_passes_is_none() {
+    let (_data, server) = fresh(5000).await;
+    let mut agents = fleet(&server.api, &["bad"]);
+    canaries(&mut agents[0], 1, 0, "").await;
+    canaries(&mut agents[0], 1, 1, "it exited with 1").await;
+    canaries(&mut agents[0], 1, 9, "it exited with 1").await;
+    canaries(&mut agents[0], 400, 9, "").await;
+    let told = host(&server.api, "bad").await;
+    assert_eq!(
+        told["evidence"],
+        serde_json::json!(["1 of its canaries failed"]),
+        "what an agent repeats is one failure"
+    );
+    canaries(&mut agents[0], 400, 10, "it exited with 1").await;
+    assert_eq!(host(&server.api, "bad").await["standing"], "suspect");
+    canaries(&mut agents[0], 900, 10, "").await;
+    let told = host(&server.api, "bad").await;
+    assert_eq!(told["standing"], "suspect", "they lower nothing");
+    let page = server.api.get("metrics/hosts").await.text().await.unwrap();
+    for line in [
+        "regatta_host_canaries_total{host=\"bad\",result=\"failed\"} 10",
+        "regatta_host_canaries_total{host=\"bad\",result=\"passed\"} 899",
+    ] {
+        assert!(page.contains(line), "{page}");
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_far_off_is_told() {
+    let (_data, server) = fresh(5000).await;
+    let mut agent = Agent::new(&server.api, "late", 1);
+    let mut request = agent.request(Vec::new(), 0);
+    request.clock_ms = 1_000_000_000;
+    assert!(agent.send(&request).await.status().is_success());
+    let told = host(&server.api, "late").await;
+    assert!(
+        told["clock_offset_seconds"].as_f64().unwrap() < -1000.0,
+        "{told}"
+    );
+    let evidence = told["evidence"][0].as_str().unwrap();
+    assert!(evidence.ends_with(" s behind the server's"), "{evidence}");
+    assert_eq!(told["policy"], "active");
 }

@@ -188,6 +188,7 @@ async fn hollow(fleet: Arc<Fleet>, index: usize) -> Result<Took, String> {
             holding: holding.iter().map(list).collect(),
             ended,
             wait_ms: if told { 0 } else { wait.min(POLL_MS) },
+            clock_ms: 0,
         };
         let began = Instant::now();
         let sent = fleet

@@ -2,6 +2,7 @@
 //! every cell gets its verdict, no attempt is recorded twice, no container is left.
 
 mod bad_host;
+mod canary;
 mod crashes;
 mod partitions;
 mod servers;

@@ -266,6 +266,7 @@ impl World {
             holding: host.reconcile.holding(&told),
             ended,
             wait_ms,
+            clock_ms: 0,
         };
         let (life, server, muted) = (host.agent, host.server, host.mute_until > now);
         let request = Request {

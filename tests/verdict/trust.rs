@@ -146,3 +146,22 @@ fn a_rule_quarantines_a_tenth_at_most() {
     let most = [0, 2, 3, 19, 20, 200].map(quarantined_most);
     assert_eq!(most, [0, 0, 1, 1, 2, 20]);
 }
+
+#[test]
+fn a_canary_that_fails_counts_and_only_a_rules_first_quarantine_ends_by_itself() {
+    let mut trust = Trust::default();
+    trust.canary_failed();
+    trust.canary_failed();
+    assert_eq!(trust.standing(), Standing::Suspect);
+    assert_eq!((trust.charged, trust.canaries_failed), (0, 2));
+    trust.quarantine();
+    assert!(!trust.may_come_back(), "a person did it");
+    trust.by_rule = true;
+    assert!(trust.may_come_back());
+    trust.restore();
+    assert!(!trust.may_come_back() && trust.probation > 0);
+    assert_eq!((0..12).filter(|_| trust.doubles()).count(), 10);
+    trust.quarantine();
+    trust.by_rule = true;
+    assert!(!trust.may_come_back(), "a second offence");
+}

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::attempt::{self, Job};
+use crate::canary;
 use crate::executor::{self, Life, Link};
 use crate::host::{Host, TaskHandle, Wish};
 use crate::layers::Layers;
@@ -137,9 +138,16 @@ impl Agent {
         take_up(&host, &first).await.map_err(|error| data(&error))?;
         drop(first);
         let keeper = tokio::spawn(keep_executor(Arc::clone(&host), links, executor));
+        // A person who runs something on this machine sees for themselves what fails.
+        let canaries = (options.life == Life::Own).then(|| {
+            host.canary.begin();
+            tokio::spawn(canary::keep(Arc::clone(&host)))
+        });
         sync::serve(&host, &options, shutdown).await;
-        keeper.abort();
-        drop(keeper.await);
+        for task in canaries.into_iter().chain([keeper]) {
+            task.abort();
+            drop(task.await);
+        }
         let tasks = std::mem::take(&mut host.state().tasks);
         for task in tasks.into_values() {
             task.task.abort();
@@ -238,10 +246,11 @@ async fn take_up(host: &Arc<Host>, link: &Arc<Link>) -> Result<(), String> {
     // Attempts without a record, and what a dead set-up left. Other commands' containers are their own.
     // They are gone before anything starts: an attempt may be said again under the same name.
     let mut ending = tokio::task::JoinSet::new();
-    for id in known
-        .into_keys()
-        .filter(|id| id.starts_with("a-") || id.starts_with("s-"))
-    {
+    for id in known.into_keys().filter(|id| {
+        ["a-", "s-", canary::PREFIX]
+            .iter()
+            .any(|of| id.starts_with(of))
+    }) {
         let link = Arc::clone(link);
         tracing::info!("ending container {id}, which nobody waits for");
         ending.spawn_blocking(move || link.end(&id));

@@ -12,6 +12,7 @@ use regatta_model::{AttemptId, Incarnation};
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::Layout;
+use crate::canary;
 use crate::executor::{End, Error as LinkError, Link};
 use crate::failure::{Failure, blocking};
 use crate::outbox_writer::OutboxWriter;
@@ -58,6 +59,7 @@ pub(crate) struct Host {
     pub(crate) outbox: OutboxWriter,
     pub(crate) link: watch::Receiver<Option<Arc<Link>>>,
     pub(crate) moulds: Moulds,
+    pub(crate) canary: canary::Standing,
     state: Mutex<State>,
     began: Instant,
     news: watch::Sender<u64>,
@@ -76,6 +78,7 @@ impl Host {
         let slots = usize::try_from(reconcile.slots()).unwrap_or(1);
         Self {
             moulds: Moulds::new(&layout),
+            canary: canary::Standing::new(),
             layout,
             store,
             server,

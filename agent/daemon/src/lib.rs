@@ -14,6 +14,7 @@
 mod agent;
 mod attempt;
 pub mod builder;
+mod canary;
 pub mod collect;
 mod conclude;
 mod crash;
@@ -25,6 +26,7 @@ mod failure;
 mod files;
 mod host;
 pub mod identity;
+pub mod kernel_log;
 pub mod layers;
 pub mod layout;
 pub mod link;

@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use regatta_model::wire::{Observed, Pressure};
 use rustix::fs::StatVfsMountFlags;
@@ -49,8 +50,12 @@ pub fn observe(data: &Path) -> Observed {
     observed
 }
 
+/// One probe at a time: they share a file.
+static PROBING: Mutex<()> = Mutex::new(());
+
 /// Writes a file to disk and reads it back.
 fn probe(data: &Path) -> std::io::Result<()> {
+    let _alone = PROBING.lock().unwrap_or_else(PoisonError::into_inner);
     let path = data.join("probe");
     let mut file = File::create(&path)?;
     file.write_all(PROBE)?;

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use regatta_model::AttemptId;
 use regatta_model::wire::{HostFacts, PROTOCOL, Sets, SyncRequest, SyncResponse};
@@ -15,6 +15,7 @@ use crate::agent::{Options, carry_out};
 use crate::crash::{self, ACKNOWLEDGED, FORGOTTEN};
 use crate::failure::blocking;
 use crate::host::Host;
+use crate::kernel_log::KernelLog;
 use crate::reconcile::Moment;
 use crate::records::{Places, container_id};
 use crate::server::Error;
@@ -52,6 +53,7 @@ struct Conversation<'a> {
     options: &'a Options,
     sequence: u64,
     facts: Option<(Instant, HostFacts)>,
+    kernel: Arc<Mutex<KernelLog>>,
     lease_ms: u64,
     next_sync_ms: u64,
     renewed: Moment,
@@ -79,6 +81,7 @@ pub(crate) async fn serve(host: &Arc<Host>, options: &Options, shutdown: Cancell
         options,
         sequence: 0,
         facts: None,
+        kernel: Arc::new(Mutex::new(KernelLog::open())),
         lease_ms: 0,
         next_sync_ms: 0,
         renewed: Moment(0),
@@ -183,7 +186,10 @@ impl Conversation<'_> {
     /// One exchange with the server.
     async fn sync(&mut self, wait_ms: u64) -> Result<Told, Error> {
         let ended = self.host.outbox.batch(&self.sets).await;
-        let facts = self.facts().await;
+        let mut facts = self.facts().await;
+        let (canaries, lack) = self.host.canary.told();
+        facts.observed.canaries = canaries;
+        facts.observed.lacks.extend(lack);
         self.sequence += 1;
         let told: BTreeSet<AttemptId> = ended.iter().map(|end| end.attempt.clone()).collect();
         let request = {
@@ -202,6 +208,7 @@ impl Conversation<'_> {
                 holding: state.reconcile.holding(&told),
                 ended,
                 wait_ms: if told.is_empty() { wait_ms } else { 0 },
+                clock_ms: wall_ms(),
             }
         };
         let sent = self.host.now();
@@ -253,7 +260,14 @@ impl Conversation<'_> {
                     self.host.layout.root().to_owned(),
                     self.options.labels.clone(),
                 );
-                let facts = blocking(move || crate::facts::gather(&root, &labels)).await;
+                let kernel = Arc::clone(&self.kernel);
+                let facts = blocking(move || {
+                    let mut facts = crate::facts::gather(&root, &labels);
+                    let mut kernel = kernel.lock().unwrap_or_else(PoisonError::into_inner);
+                    facts.observed.kernel = kernel.look();
+                    facts
+                });
+                let facts = facts.await;
                 let facts = facts.unwrap_or_default();
                 self.facts = Some((Instant::now(), facts.clone()));
                 facts
@@ -264,6 +278,7 @@ impl Conversation<'_> {
     async fn take(&mut self, sent: Moment, answer: SyncResponse) {
         self.lease_ms = answer.lease_ms;
         self.next_sync_ms = answer.next_sync_ms;
+        self.host.canary.want(answer.canaries);
         let actions = self.host.state().reconcile.answered(sent, answer);
         // First what runs: its lease must not end over what follows.
         self.renew().await;
@@ -312,6 +327,14 @@ impl Conversation<'_> {
             Err(failure) => tracing::warn!("cannot renew leases: {}", failure.detail),
         }
     }
+}
+
+/// Now, by this host's wall clock, in milliseconds since 1970.
+fn wall_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A pause between half and one and a half of `pause`, so that a fleet does not come back all at once.

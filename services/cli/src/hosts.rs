@@ -46,7 +46,16 @@ pub(crate) async fn list(context: &Context) -> Result<ExitCode, Failure> {
             let lacks: Vec<&str> = lacks.iter().filter_map(|lack| lack.as_str()).collect();
             Some(lacks.join("; "))
         });
-        let mut reasons = vec![host.reason.clone(), lacks.unwrap_or_default()];
+        let evidence = host.more.get("evidence").and_then(|evidence| {
+            let evidence = evidence.as_array()?.iter();
+            let evidence: Vec<&str> = evidence.filter_map(|text| text.as_str()).collect();
+            Some(evidence.join("; "))
+        });
+        let mut reasons = vec![
+            host.reason.clone(),
+            lacks.unwrap_or_default(),
+            evidence.unwrap_or_default(),
+        ];
         reasons.retain(|reason| !reason.is_empty());
         let places = format!("{}/{}", host.held, host.slots);
         anstream::println!(

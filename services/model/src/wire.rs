@@ -50,6 +50,9 @@ pub struct SyncRequest<R: Default = Results> {
     /// How long the server may wait with an empty answer, in milliseconds; it waits until there is something to say.
     #[serde(default)]
     pub wait_ms: u64,
+    /// The host's wall clock when this was sent, in milliseconds since 1970; 0: not told.
+    #[serde(default)]
+    pub clock_ms: u64,
 }
 
 /// What a host is. Recorded beside outcomes; it enters no identity.
@@ -84,7 +87,46 @@ pub struct Observed {
     pub pressure: Pressure,
     /// What keeps it from working, a sentence each; while there is any, it gets nothing new.
     pub lacks: Vec<String>,
+    /// What became of its canaries; none where it runs none (an older agent, an architecture without one).
+    pub canaries: Option<Canaries>,
+    /// What its kernel complained of since its agent started; none where the kernel's log cannot be read.
+    pub kernel: Option<Kernel>,
 }
+
+/// Canaries of a host: small containers whose answer is known, run by the agent as it runs attempts. Counted from the
+/// start of the agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default)]
+pub struct Canaries {
+    /// Those that gave the right answer.
+    pub passed: u64,
+    /// Those that did not.
+    pub failed: u64,
+    /// What was wrong with the last one that failed, in a sentence; empty where none did.
+    pub failure: String,
+}
+
+/// What a host's kernel wrote into its log since the agent started, counted by kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default)]
+pub struct Kernel {
+    /// Tasks that stood still for long.
+    pub hung_tasks: u64,
+    /// Faults of processors, memory and buses.
+    pub machine_checks: u64,
+    /// Reads and writes that a disk refused.
+    pub io_errors: u64,
+    /// Processes that were ended because the whole host had no memory left; a container's own limit does not count.
+    pub out_of_memory: u64,
+    /// The last such line, cut to [`KERNEL_LINE_MOST`]; empty where there was none.
+    pub last: String,
+}
+
+/// Longest line of a kernel's log that is told, in bytes.
+pub const KERNEL_LINE_MOST: usize = 200;
+
+/// Most canaries that a server asks for at once, and that an agent runs for it.
+pub const CANARIES_MOST: u32 = 20;
 
 /// Time in which some task of a host waited, of the last ten seconds, in a thousandth; none where its kernel does not
 /// tell.
@@ -314,6 +356,14 @@ pub struct SyncResponse {
     /// Whether logs and artifacts may be uploaded by generation (`?generation=N`).
     #[serde(default)]
     pub takes_generations: bool,
+    /// How many more canaries the server wants to see now; at most [`CANARIES_MOST`].
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub canaries: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// An attempt for a host.

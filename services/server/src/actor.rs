@@ -3,6 +3,7 @@
 
 mod bits;
 mod book;
+mod canaries;
 mod carry;
 mod commands;
 mod commit;
@@ -79,6 +80,9 @@ struct KnownHost {
     lost: bool,
     facts: HostFacts,
     trust: Trust,
+    canaries: canaries::Canaries,
+    /// By how much its wall clock is ahead of this server's, in milliseconds.
+    clock_offset_ms: Option<i64>,
     heard: Option<Instant>,
 }
 

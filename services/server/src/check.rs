@@ -20,7 +20,7 @@ use regatta_model::{Digest, HostName, Outcome};
 use regatta_store::{CaseSet, Cases, EndedRow};
 use regatta_verdict::judge;
 
-use crate::actor::{Synced, SyncedEnd};
+use crate::actor::{Synced, SyncedEnd, wall_ms};
 use crate::answer::{Answer, Refusal};
 use crate::limits::{
     ARTIFACTS_MOST, CASE_BYTES_MOST, CASES_MOST, DETAIL_BYTES_MOST, FACT_BYTES_MOST, HOLDING_MOST,
@@ -53,6 +53,7 @@ pub(crate) fn sync(
         holding,
         ended,
         wait_ms,
+        clock_ms,
     } = request;
     if protocol != PROTOCOL {
         return Err(Refusal::conflict(
@@ -95,6 +96,9 @@ pub(crate) fn sync(
         }
     }
     let wait = if unknown.is_empty() { wait_ms } else { 0 };
+    let offset = |now: u64| i128::from(clock_ms) - i128::from(now);
+    let clock_offset_ms =
+        (clock_ms > 0).then(|| i64::try_from(offset(wall_ms())).unwrap_or(i64::MAX));
     let synced = Synced {
         host,
         incarnation,
@@ -105,6 +109,7 @@ pub(crate) fn sync(
         holding,
         ended: taken,
         withheld,
+        clock_offset_ms,
         wait: std::time::Duration::from_millis(wait),
     };
     Ok((synced, unknown.into_iter().collect()))
@@ -118,6 +123,12 @@ fn facts_within(mut facts: HostFacts) -> Result<HostFacts, String> {
     lacks.truncate(LACKS_MOST);
     for lack in lacks {
         cut(lack, FACT_BYTES_MOST);
+    }
+    if let Some(canaries) = &mut facts.observed.canaries {
+        cut(&mut canaries.failure, FACT_BYTES_MOST);
+    }
+    if let Some(kernel) = &mut facts.observed.kernel {
+        cut(&mut kernel.last, FACT_BYTES_MOST);
     }
     if facts.labels.len() > LABELS_MOST {
         return Err(format!(

@@ -64,6 +64,8 @@ pub(crate) const LABEL_BYTES_MOST: usize = 256;
 pub(crate) const FACT_BYTES_MOST: usize = 256;
 /// Sentences about what a host lacks.
 pub(crate) const LACKS_MOST: usize = 16;
+/// By how much a host's wall clock may be off before it is told of, in milliseconds.
+pub(crate) const CLOCK_OFFSET_MOST_MS: u64 = 30_000;
 /// Cases of one attempt, and bytes of a case's name.
 pub(crate) const CASES_MOST: usize = 200_000;
 pub(crate) const CASE_BYTES_MOST: usize = 4096;

@@ -16,7 +16,9 @@ use regatta_model::report::{FindingKind, Verdict};
 use regatta_model::run::RunState;
 use regatta_scheduler::{Health, Policy};
 
-use crate::actor::HostInfo;
+mod hosts;
+
+pub(crate) use hosts::hosts_page;
 
 macro_rules! labels {
     ($($type:ident { $($label:ident),+ })+) => { $(
@@ -251,111 +253,6 @@ impl Metrics {
     pub(crate) fn page(&self) -> Result<String, std::fmt::Error> {
         encode(&self.registry)
     }
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct HostLabel {
-    host: String,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct PressureLabels {
-    host: String,
-    resource: &'static str,
-}
-
-/// The page `/metrics/hosts`.
-pub(crate) fn hosts_page(hosts: &[HostInfo]) -> Result<String, std::fmt::Error> {
-    let mut registry = Registry::with_prefix("regatta_host");
-    let slots = Family::<HostLabel, Gauge>::default();
-    let held = Family::<HostLabel, Gauge>::default();
-    let up = Family::<HostLabel, Gauge>::default();
-    let active = Family::<HostLabel, Gauge>::default();
-    let silent = Family::<HostLabel, Seconds>::default();
-    let disk = Family::<HostLabel, Gauge>::default();
-    let unconfirmed = Family::<HostLabel, Gauge>::default();
-    registry.register(
-        "slots",
-        "Attempts that the host can run at once",
-        slots.clone(),
-    );
-    registry.register("held", "Attempts that the host holds", held.clone());
-    registry.register("ready", "Whether the host speaks in time", up.clone());
-    registry.register("active", "Whether the host may get work", active.clone());
-    registry.register(
-        "silent_seconds",
-        "Time since the host spoke",
-        silent.clone(),
-    );
-    registry.register(
-        "disk_free_bytes",
-        "Bytes free where the host's data lives",
-        disk.clone(),
-    );
-    registry.register(
-        "unconfirmed_failures",
-        "Failures that other hosts did not confirm, since the host was trusted last",
-        unconfirmed.clone(),
-    );
-    let lacks = Family::<HostLabel, Gauge>::default();
-    let nodes = Family::<HostLabel, Gauge>::default();
-    let pressure = Family::<PressureLabels, Seconds>::default();
-    registry.register(
-        "lacks",
-        "What keeps the host from working, as it says itself",
-        lacks.clone(),
-    );
-    registry.register(
-        "files_free",
-        "Files that can still be made where the host's data lives",
-        nodes.clone(),
-    );
-    registry.register(
-        "pressure_ratio",
-        "Part of the last ten seconds in which some task of the host waited for this",
-        pressure.clone(),
-    );
-    for info in hosts {
-        let observed = &info.facts.observed;
-        let parts = [
-            ("cpu", observed.pressure.cpu),
-            ("memory", observed.pressure.memory),
-            ("io", observed.pressure.io),
-        ];
-        for (resource, permille) in parts {
-            let host = info.name.to_string();
-            if let Some(permille) = permille {
-                pressure
-                    .get_or_create(&PressureLabels { host, resource })
-                    .set(f64::from(permille) / 1000.0);
-            }
-        }
-        let label = HostLabel {
-            host: info.name.to_string(),
-        };
-        slots.get_or_create(&label).set(info.slots.into());
-        held.get_or_create(&label).set(info.held.into());
-        up.get_or_create(&label)
-            .set((info.health == Health::Ready).into());
-        active
-            .get_or_create(&label)
-            .set((info.policy == Policy::Active).into());
-        if let Some(seconds) = info.silent_seconds {
-            silent.get_or_create(&label).set(seconds);
-        }
-        lacks
-            .get_or_create(&label)
-            .set(level(u64::try_from(observed.lacks.len()).unwrap_or(0)));
-        if let Some(free) = observed.nodes_free {
-            nodes.get_or_create(&label).set(level(free));
-        }
-        unconfirmed
-            .get_or_create(&label)
-            .set(info.trust.charged.into());
-        disk.get_or_create(&label)
-            .set(level(info.facts.disk_free_bytes));
-    }
-    encode(&registry)
 }
 
 /// Encodes in Prometheus' own text format. The library writes OpenMetrics, where the name of a counter stands without

@@ -38,6 +38,12 @@ const QUARANTINED: f64 = 2000.0;
 /// Attempts of a host that came back, in which the odds of a suspect are enough to quarantine it again.
 pub const PROBATION: u32 = 100;
 
+/// Attempts of a host that came back which decide nothing: each is run again elsewhere.
+pub const DOUBLED: u32 = 10;
+
+/// Canaries in a row that bring back a host which a rule quarantined for the first time.
+pub const BACK_AFTER: u32 = 60;
+
 /// What results say of a host, kept over runs.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -50,6 +56,12 @@ pub struct Trust {
     pub offences: u32,
     /// Attempts that are left of its probation.
     pub probation: u32,
+    /// Attempts that are left of those which decide nothing.
+    pub doubled: u32,
+    /// Canaries that failed, since it was trusted last.
+    pub canaries_failed: u32,
+    /// It is quarantined, and not by a person.
+    pub by_rule: bool,
 }
 
 /// What a host's score comes to.
@@ -71,6 +83,9 @@ impl Default for Trust {
             charged: 0,
             offences: 0,
             probation: 0,
+            doubled: 0,
+            canaries_failed: 0,
+            by_rule: false,
         }
     }
 }
@@ -86,12 +101,37 @@ impl Trust {
 
     /// An attempt failed there, and others did not confirm it. `chance`: how often that happens on a good host.
     pub fn charge(&mut self, chance: f64) {
+        self.raise(chance);
+        self.charged = self.charged.saturating_add(1);
+        self.probation = self.probation.saturating_sub(1);
+    }
+
+    /// A canary failed there, which a good host's do not: as a failure that happens by the least chance. One that passes
+    /// lowers nothing, since a host may run canaries well and tests badly.
+    pub fn canary_failed(&mut self) {
+        self.raise(CHANCE_LEAST);
+        self.canaries_failed = self.canaries_failed.saturating_add(1);
+    }
+
+    fn raise(&mut self, chance: f64) {
         let chance = chance.clamp(CHANCE_LEAST, 1.0);
         for (score, rate) in self.scores.iter_mut().zip(RATES) {
             *score += ((chance + (1.0 - chance) * rate) / chance).ln();
         }
-        self.charged = self.charged.saturating_add(1);
-        self.probation = self.probation.saturating_sub(1);
+    }
+
+    /// An attempt that would decide something ended there. Whether it decides nothing after all, since the host came back
+    /// only now.
+    pub fn doubles(&mut self) -> bool {
+        let doubles = self.doubled > 0;
+        self.doubled = self.doubled.saturating_sub(1);
+        doubles
+    }
+
+    /// Whether it comes back by itself, once its canaries are right for long enough: a rule quarantined it, and for the
+    /// first time.
+    pub fn may_come_back(&self) -> bool {
+        self.by_rule && self.offences == 1
     }
 
     /// The logarithm of the odds against it.
@@ -118,7 +158,7 @@ impl Trust {
         self.offences = self.offences.saturating_add(1);
     }
 
-    /// A person says that it can be trusted again: its record begins anew, and it is watched more closely for a while if
+    /// A person or its canaries say that it can be trusted again: its record begins anew, and it is watched more closely for a while if
     /// it was quarantined before.
     pub fn restore(&mut self) {
         *self = Self {
@@ -129,6 +169,7 @@ impl Trust {
             // Of such a host nothing good is believed beforehand.
             self.scores = [0.0; 2];
             self.probation = PROBATION;
+            self.doubled = DOUBLED;
         }
     }
 }

@@ -282,6 +282,8 @@ impl Actor {
             silent_seconds: known.heard.map(|heard| heard.elapsed().as_secs_f64()),
             facts: known.facts.clone(),
             trust: known.trust,
+            canaries: known.canaries.total,
+            clock_offset_ms: known.clock_offset_ms,
         })
     }
 }

@@ -43,6 +43,8 @@ pub(crate) struct Synced {
     /// What ended, too, but cannot be taken in before the names of its cases came.
     pub(crate) withheld: Vec<Held>,
     pub(crate) wait: Duration,
+    /// By how much its wall clock is ahead of this server's, in milliseconds.
+    pub(crate) clock_offset_ms: Option<i64>,
 }
 
 /// An ended attempt that an agent tells; the row lacks what the actor adds.
@@ -75,6 +77,10 @@ pub(crate) struct HostInfo {
     pub(crate) silent_seconds: Option<f64>,
     pub(crate) facts: HostFacts,
     pub(crate) trust: Trust,
+    /// Canaries that passed and failed, in this life of the server.
+    pub(crate) canaries: (u64, u64),
+    /// By how much its wall clock is ahead of this server's, in milliseconds.
+    pub(crate) clock_offset_ms: Option<i64>,
 }
 
 pub(crate) type Reply<T> = oneshot::Sender<T>;

@@ -52,7 +52,7 @@ impl Actor {
             return;
         }
         self.release(&synced.host);
-        let mut response = self.response(Outgoing::default());
+        let mut response = self.response(&synced.host, Outgoing::default());
         response.next_sync_ms = response.next_sync_ms.min(1_000);
         drop(reply.send(SyncedAnswer {
             response,

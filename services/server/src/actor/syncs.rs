@@ -8,7 +8,7 @@ use tokio::time::{Duration, Instant};
 
 use super::handle::{Reply, Synced, SyncedAnswer, SyncedEnd};
 use super::{Actor, KnownHost, Outgoing, Todo, Waiting};
-use crate::limits::HOSTS_MOST;
+use crate::limits::{CLOCK_OFFSET_MOST_MS, HOSTS_MOST};
 
 /// A sync with a lower number than one that came so recently was overtaken by it. Later, the agent was started again and
 /// counts anew.
@@ -24,13 +24,14 @@ impl Actor {
         self.shared.lease_ms / 5
     }
 
-    pub(super) fn response(&self, outgoing: Outgoing) -> SyncResponse {
+    pub(super) fn response(&self, host: &HostName, outgoing: Outgoing) -> SyncResponse {
         SyncResponse {
             acknowledged: outgoing.acknowledged,
             start: outgoing.start.into_values().collect(),
             stop: outgoing.stop.into_values().collect(),
             lease_ms: self.shared.lease_ms,
             next_sync_ms: self.next_sync_ms(),
+            canaries: self.canaries_wanted(host),
             ..SyncResponse::default()
         }
     }
@@ -65,7 +66,7 @@ impl Actor {
                 .heard
                 .is_some_and(|heard| heard.elapsed() < OVERTAKEN_WITHIN);
             if *incarnation == known.incarnation && *sequence < known.sequence && recent {
-                let response = self.response(Outgoing::default());
+                let response = self.response(host, Outgoing::default());
                 return answer(reply, response);
             }
         }
@@ -84,8 +85,14 @@ impl Actor {
             ended,
             withheld,
             wait,
+            clock_offset_ms,
         } = synced;
+        // Each process of an agent counts from the start, its syncs as its canaries.
+        let before = self.hosts.get(&host).map_or(0, |known| known.sequence);
+        let anew = sequence <= before;
         let reborn = self.know(&host, incarnation, sequence, facts.clone());
+        self.see_clock(&host, clock_offset_ms);
+        self.take_canaries(&host, anew).await;
         // What ended on a host that cannot work leaves a place that must not be filled.
         let lacks = !facts.observed.lacks.is_empty();
         let acknowledged: Vec<AttemptId> =
@@ -101,6 +108,7 @@ impl Actor {
             generation: end.generation,
             state: HeldState::Running,
         };
+        let (slots, free) = self.on_probation(&host, slots, free, holding.len());
         let state = HostState {
             slots,
             free,
@@ -137,6 +145,34 @@ impl Actor {
                 reply,
             },
         );
+    }
+
+    /// The places and the free ones of a host that may use half of them for a while.
+    fn on_probation(&self, host: &HostName, slots: u32, free: u32, holding: usize) -> (u32, u32) {
+        let known = self.hosts.get(host);
+        if known.is_none_or(|known| known.trust.probation == 0) || slots == 0 {
+            return (slots, free);
+        }
+        let half = (slots / 2).max(1);
+        // Nothing is fetched ahead: the host would start it in a place that it should not use.
+        let holding = u32::try_from(holding).unwrap_or(u32::MAX);
+        (half, free.min(half.saturating_sub(holding)))
+    }
+
+    /// Remembers how far a host's clock is off, and says so once where that is far.
+    fn see_clock(&mut self, host: &HostName, offset_ms: Option<i64>) {
+        let Some(known) = self.hosts.get_mut(host) else {
+            return;
+        };
+        let is_far =
+            |offset: Option<i64>| offset.is_some_and(|ms| ms.unsigned_abs() > CLOCK_OFFSET_MOST_MS);
+        if is_far(offset_ms) && !is_far(known.clock_offset_ms) {
+            let seconds = offset_ms.unwrap_or(0) / 1000;
+            tracing::warn!(
+                "the clock of host {host} is {seconds} s ahead of this server's (leases do not need it)"
+            );
+        }
+        known.clock_offset_ms = offset_ms;
     }
 
     /// Takes in those outcomes that count.
@@ -195,7 +231,7 @@ impl Actor {
             return;
         };
         self.deadlines.remove(&(waiting.deadline, host.clone()));
-        let response = self.response(Outgoing::default());
+        let response = self.response(host, Outgoing::default());
         finish(waiting, response);
     }
 
@@ -218,8 +254,8 @@ impl Actor {
             }
             // What nobody hears now is said again at the host's next sync.
             if let Some(waiting) = self.waiting.remove(&host) {
+                let response = self.response(&host, outgoing);
                 self.deadlines.remove(&(waiting.deadline, host));
-                let response = self.response(outgoing);
                 finish(waiting, response);
             }
         }
@@ -234,7 +270,7 @@ impl Actor {
         {
             self.deadlines.remove(&(deadline, host.clone()));
             if let Some(waiting) = self.waiting.remove(&host) {
-                let response = self.response(Outgoing::default());
+                let response = self.response(&host, Outgoing::default());
                 finish(waiting, response);
             }
         }

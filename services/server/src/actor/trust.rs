@@ -10,6 +10,9 @@ use regatta_verdict::trust::{Standing, quarantined_most};
 use super::{Actor, Todo};
 use crate::crash::{self, REOPENED};
 
+/// What is told of an attempt that decides nothing.
+const ON_PROBATION: &str = "its host came back a moment ago and is on probation: this decides nothing and is run again elsewhere";
+
 /// What an attempt of a host that is not trusted comes to.
 fn distrust(row: &mut EndedRow) {
     if is_decisive(row.outcome, row.blame) {
@@ -25,9 +28,20 @@ impl Actor {
     }
 
     /// Takes a host's standing into account before its attempt is judged.
-    pub(super) fn weigh_host(&self, row: &mut EndedRow) {
+    pub(super) fn weigh_host(&mut self, row: &mut EndedRow) {
         if self.is_quarantined(&row.host) {
             distrust(row);
+            return;
+        }
+        let Some(known) = self.hosts.get_mut(&row.host) else {
+            return;
+        };
+        if is_decisive(row.outcome, row.blame) && known.trust.doubles() {
+            distrust(row);
+            if row.detail.is_empty() {
+                ON_PROBATION.clone_into(&mut row.detail);
+            }
+            self.turn.hosts.insert(row.host.clone());
         }
     }
 
@@ -59,8 +73,12 @@ impl Actor {
                 row.attempt,
                 known.trust.charged,
             );
+            let active = known.policy == regatta_store::Policy::Active;
             self.turn.hosts.insert(host.clone());
-            if standing == Standing::Quarantined && known.policy == regatta_store::Policy::Active {
+            if standing != Standing::Trusted {
+                self.want_canaries(&host);
+            }
+            if standing == Standing::Quarantined && active {
                 bad.push(host);
             }
         }
@@ -82,7 +100,14 @@ impl Actor {
         };
         let charged = known.trust.charged;
         let failures = if charged == 1 { "failure" } else { "failures" };
-        let reason = format!("{charged} {failures} that other hosts did not confirm");
+        let canaries = match known.trust.canaries_failed {
+            0 => String::new(),
+            1 => ", and a canary that failed".to_owned(),
+            failed => format!(", and {failed} canaries that failed"),
+        };
+        let reason = format!("{charged} {failures} that other hosts did not confirm{canaries}");
+        known.trust.by_rule = true;
+        known.canaries.begin_count();
         tracing::error!("host {host} is quarantined: {reason}");
         self.decide(host, Policy::Quarantined, reason).await;
     }
