@@ -580,3 +580,61 @@ async fn how_results_and_exit_status_disagree_is_told_beside_the_log() {
             .starts_with("exit status 1, though")
     );
 }
+
+/// A run of version 1 alone, ten attempts, of which three fail; then one of versions 1 and 2, of which the second always
+/// fails. Gives the attempts of the second run, and its report.
+async fn after_earlier_runs(name_before: &str) -> (u64, regatta_model::report::Report) {
+    let (data, server) = fresh(5000).await;
+    let source = |name: &str, values: &str, more: &str| {
+        format!(
+            "name: {name}\nimage: mini:1\naxes:\n  v: [{values}]\ntest: {{run: pytest}}\n{more}"
+        )
+    };
+    let before = server
+        .api
+        .submit(&source(name_before, "1", "repeat: 10\n"))
+        .await;
+    let mut agents = [Agent::new(&server.api, "one", 1)];
+    finish(&mut agents, &before, |agent, attempt| {
+        let failed = attempt.ordinal % 3 == 0;
+        let mut end = agent.end(attempt, i32::from(failed));
+        end.results = cases(if failed { &["test_b"] } else { &[] });
+        end
+    })
+    .await;
+    let compared = "compare: {axis: v, baseline: 1}\n";
+    let run = server.api.submit(&source("course", "1, 2", compared)).await;
+    finish(&mut agents, &run, |agent, attempt| {
+        let failed = attempt.cell == 1;
+        let mut end = agent.end(attempt, i32::from(failed));
+        end.results = cases(if failed { &["test_b"] } else { &[] });
+        end
+    })
+    .await;
+    let report = server.api.report(&run).await;
+    // What was taken into account stays, whatever becomes of the earlier runs.
+    server.handle.shutdown().await;
+    let server = start(data.path(), 5000).await;
+    let again = server.api.report(&run).await;
+    assert_eq!(again.findings, report.findings);
+    (report.counts.attempts, report)
+}
+
+#[tokio::test]
+async fn a_case_that_failed_by_chance_before_takes_more_reruns_to_be_called_broken() {
+    let (attempts, report) = after_earlier_runs("other").await;
+    assert_eq!(attempts, 3 + 5, "{}", report.sentence);
+    let (known, report) = after_earlier_runs("course").await;
+    assert!(known > attempts, "{known}");
+    assert_eq!(
+        report.conclusion,
+        Conclusion::Regressed,
+        "{}",
+        report.sentence
+    );
+    assert!(
+        report.findings[0].confidence > 0.99,
+        "{:?}",
+        report.findings
+    );
+}

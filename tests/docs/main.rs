@@ -308,7 +308,7 @@ fn constants(schema: &Value) -> BTreeSet<String> {
 /// Says to the server that a host is there, as its agent does.
 fn sync_a_host(server: &Server) {
     let sync = json!({
-        "protocol": 1, "host": "boat-1", "incarnation": 1, "sequence": 1, "slots": 2, "free": 2,
+        "protocol": 1, "host": "boat-1", "incarnation": 1, "sequence": 1, "slots": 2, "free": 2, "clock_ms": 1_700_000_000_000_u64,
         "holding": [], "ended": [],
         "facts": {
             "kernel": "", "cpu": "", "cpus": 2, "memory_bytes": 1, "version": "", "labels": {}, "disk_free_bytes": 1,

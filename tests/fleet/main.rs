@@ -6,6 +6,7 @@ mod canary;
 mod crashes;
 mod partitions;
 mod servers;
+mod truth;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

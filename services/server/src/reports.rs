@@ -90,6 +90,9 @@ pub(crate) async fn report(
     Ok(builder.finish())
 }
 
+/// Cells before a cell that are read to compare it: those that could not be set up are passed over.
+const BASELINES_READ: usize = 4;
+
 /// Some cells of a run's report, in the order of their numbers.
 pub(crate) async fn cells(
     store: &dyn Store,
@@ -97,9 +100,10 @@ pub(crate) async fn cells(
     run: &RunSummary,
     wanted: &[CellNumber],
 ) -> Result<Vec<CellReport>, Error> {
+    let before = |cell: &CellNumber| matrix.cells().baseline(*cell);
     let baselines = wanted
         .iter()
-        .filter_map(|cell| matrix.cells().baseline(*cell));
+        .flat_map(|cell| std::iter::successors(before(cell), before).take(BASELINES_READ));
     let needed: BTreeSet<CellNumber> = wanted.iter().copied().chain(baselines).collect();
     let needed: Vec<CellNumber> = needed.into_iter().collect();
     let mut builder = Builder::of_cells(matrix, run, now_ms());

@@ -12,6 +12,7 @@ use regatta_model::report::Verdict;
 use regatta_model::{Blame, HostName, Ordinal, Outcome};
 
 use beside::Beside;
+pub use beside::is_untested;
 pub use passed::{Brief, passed_attempt};
 
 use crate::earlier::Earlier;

@@ -140,7 +140,7 @@ impl OpenRun {
         if self.passed.contains(cell) {
             missing.push(cell);
         }
-        if let Some(baseline) = self.matrix.cells().baseline(cell)
+        if let Some(baseline) = self.compared_with(cell)
             && (!passed || self.begun.contains_key(&cell))
             && self.passed.contains(baseline)
         {

@@ -99,7 +99,7 @@ fn tally(facts: &[AttemptFacts], repeat: u32) -> Tally<&str> {
 }
 
 /// Whether nothing was tested, in all that could decide.
-fn is_untested(facts: &[AttemptFacts]) -> bool {
+pub fn is_untested(facts: &[AttemptFacts]) -> bool {
     let mut decisive = facts.iter().filter(|facts| facts.is_decisive());
     decisive.all(|facts| facts.outcome == Outcome::SetupFailed)
 }

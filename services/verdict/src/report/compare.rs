@@ -126,7 +126,7 @@ impl Builder<'_> {
 
     /// None: the cell is a baseline itself.
     fn compare_cell(&self, number: CellNumber) -> Option<CellCompared> {
-        let baseline_cell = self.matrix.cells().baseline(number);
+        let baseline_cell = self.baseline(number);
         let baseline = match baseline_cell {
             Some(cell) => self.values(cell),
             None => self.missing_baseline(number)?,
@@ -154,6 +154,20 @@ impl Builder<'_> {
             baseline_cell,
             ..compared
         })
+    }
+
+    /// The cell that this one is compared with. Where that is the previous one, those that could not be set up are passed
+    /// over.
+    fn baseline(&self, number: CellNumber) -> Option<CellNumber> {
+        let cells = self.matrix.cells();
+        let mut baseline = cells.baseline(number)?;
+        while self.is_chained()
+            && self.side(baseline).is_some_and(|side| side.untested)
+            && let Some(before) = cells.baseline(baseline)
+        {
+            baseline = before;
+        }
+        Some(baseline)
     }
 
     /// The values that a cell's baseline would have, where there is no such cell. None: the cell is a baseline itself.

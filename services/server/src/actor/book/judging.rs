@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use regatta_model::matrix::Matrix;
+use regatta_model::matrix::{Baseline as Before, Matrix};
 use regatta_model::report::Verdict;
 use regatta_model::{CellNumber, RunId};
 use regatta_scheduler::{Again, Next};
@@ -30,7 +30,7 @@ impl OpenRun {
         cell: CellNumber,
         passed: bool,
     ) -> Option<CellNumber> {
-        let baseline = self.matrix.cells().baseline(cell)?;
+        let baseline = self.compared_with(cell)?;
         let asks = !passed && self.earlier.len() < EARLIER_MOST;
         (asks && !self.earlier.contains_key(&baseline)).then_some(baseline)
     }
@@ -57,7 +57,7 @@ impl OpenRun {
     ) -> (Next, Vec<(CellNumber, Verdict)>) {
         let mut next = Next::default();
         let mut reached = Vec::new();
-        let baseline = self.matrix.cells().baseline(cell);
+        let baseline = self.compared_with(cell);
         self.note(cell, baseline);
         let Some(decision) = self.weigh(cell, baseline) else {
             return (next, reached);
@@ -70,10 +70,17 @@ impl OpenRun {
             .collect();
         let mut wanted = decision.again;
         for other in others {
-            let Some(of_other) = self.weigh(other, Some(cell)) else {
+            let before = self.compared_with(other);
+            let Some(of_other) = self.weigh(other, before) else {
                 continue;
             };
-            wanted = wanted.max(of_other.again_baseline);
+            if before == Some(cell) {
+                wanted = wanted.max(of_other.again_baseline);
+            } else {
+                // This one cannot be tested: the one before it is asked.
+                self.note(other, before);
+                self.want_baseline(&mut next, before, of_other.again_baseline);
+            }
             self.want(&mut next, other, of_other.again);
             let had = self.begun.get(&other).and_then(|begun| begun.verdict);
             self.set_verdict(other, of_other.verdict);
@@ -86,12 +93,7 @@ impl OpenRun {
         // A cell that others are compared with may be asked for more than it needs itself.
         let verdict = decision.verdict.filter(|_| wanted == 0);
         self.want(&mut next, cell, wanted);
-        if let Some(baseline) = baseline {
-            self.want(&mut next, baseline, decision.again_baseline);
-            if decision.again_baseline > 0 {
-                self.set_verdict(baseline, None);
-            }
-        }
+        self.want_baseline(&mut next, baseline, decision.again_baseline);
         self.set_verdict(cell, verdict);
         if let Some(verdict) = verdict {
             next.settled = true;
@@ -107,6 +109,27 @@ impl OpenRun {
         let first = usize::try_from(self.policy.repeat.max(1)).unwrap_or(usize::MAX);
         let begun = self.begun.get(&cell);
         begun.is_some_and(|begun| begun.verdict.is_none() || begun.facts.len() <= first)
+    }
+
+    /// The cell that this one is compared with. Where that is the previous one, those that could not be set up are passed
+    /// over.
+    pub(super) fn compared_with(&self, cell: CellNumber) -> Option<CellNumber> {
+        let cells = self.matrix.cells();
+        let compare = self.matrix.compare()?;
+        let mut baseline = cells.baseline(cell)?;
+        while compare.baseline == Before::Previous
+            && self.is_untested(baseline)
+            && let Some(before) = cells.baseline(baseline)
+        {
+            baseline = before;
+        }
+        Some(baseline)
+    }
+
+    /// Whether nothing of a cell could be tested, for good.
+    fn is_untested(&self, cell: CellNumber) -> bool {
+        let begun = self.begun.get(&cell);
+        begun.is_some_and(|begun| begun.verdict.is_some() && judge::is_untested(&begun.facts))
     }
 
     /// Remembers that something failed in a cell.
@@ -155,6 +178,14 @@ impl OpenRun {
                 attempts,
                 avoid: avoid.unwrap_or_default(),
             });
+        }
+    }
+
+    /// The same of a cell that others are compared with: it is open again.
+    fn want_baseline(&mut self, next: &mut Next, baseline: Option<CellNumber>, attempts: u32) {
+        if let Some(baseline) = baseline.filter(|_| attempts > 0) {
+            self.want(next, baseline, attempts);
+            self.set_verdict(baseline, None);
         }
     }
 
