@@ -4,6 +4,7 @@
 mod bisect;
 mod many;
 mod metrics;
+mod scale;
 mod sequential;
 mod table;
 
@@ -40,6 +41,7 @@ enum Name {
     Bisect,
     Metrics,
     Series,
+    Scale,
 }
 
 /// Parts that chance is cut into.
@@ -82,6 +84,7 @@ fn main() -> io::Result<()> {
             Name::Bisect => bisect::table(&args),
             Name::Metrics => metrics::table(&args),
             Name::Series => metrics::series(&args),
+            Name::Scale => scale::table(&args),
         };
         if args.json {
             tables.push(table.json());
