@@ -11,7 +11,7 @@ use regatta_model::run::{Progress, RunState, RunSummary};
 use regatta_model::{Blame, CellNumber, Digest, Outcome};
 use regatta_sim::chance::Chance;
 use regatta_verdict::earlier::Earlier;
-use regatta_verdict::judge::{self, AttemptFacts, Baseline, Policy};
+use regatta_verdict::judge::{self, AttemptFacts, Baseline, Line, Policy};
 use regatta_verdict::report::{AttemptRow, Builder, CaseNames};
 
 use crate::table::{Cell, Table};
@@ -117,6 +117,22 @@ impl Part {
     }
 }
 
+/// The versions before one.
+fn line<'a>(
+    matrix: &Matrix,
+    facts: &'a BTreeMap<CellNumber, Vec<AttemptFacts>>,
+    baseline: CellNumber,
+) -> Line<'a> {
+    let before = |cell: &CellNumber| matrix.cells().baseline(*cell);
+    let cells = std::iter::successors(before(&baseline), before);
+    Line {
+        facts: cells
+            .filter_map(|cell| Some(facts.get(&cell)?.as_slice()))
+            .collect(),
+        passed: 0,
+    }
+}
+
 pub fn table(args: &Args) -> Table {
     let parts: Vec<String> = (0..PARTS).map(|part| format!("p{part}")).collect();
     let versions: Vec<String> = (0..VERSIONS).map(|version| format!("v{version}")).collect();
@@ -162,6 +178,7 @@ pub fn table(args: &Args) -> Table {
                     settled: true,
                     spent: false,
                     earlier: &nothing,
+                    line: line(&matrix, &facts, cell),
                 });
                 let decision = judge::next(own, baseline, &policy);
                 wanted.extend((decision.again > 0).then_some(*cell));

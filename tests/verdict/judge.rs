@@ -5,7 +5,7 @@ use regatta_model::report::Verdict;
 use regatta_model::{Blame, Outcome};
 use regatta_verdict::earlier::Earlier;
 use regatta_verdict::judge::{
-    AttemptFacts, Baseline, Decision, Policy, hosts, next, passed_attempt,
+    AttemptFacts, Baseline, Decision, Line, Policy, hosts, next, passed_attempt,
 };
 
 const EXIT_0: Outcome = Outcome::Exited { exit_code: 0 };
@@ -245,6 +245,7 @@ fn beside_with(
         settled: false,
         spent: false,
         earlier,
+        line: Line::default(),
     };
     let decision = next(&cell(attempts), Some(baseline), &Policy::default());
     (decision.verdict, decision.again, decision.again_baseline)
@@ -334,24 +335,58 @@ fn what_earlier_runs_say_of_the_baseline_counts_until_a_control_fails() {
 }
 
 #[test]
+fn versions_before_tell_what_fails_by_chance() {
+    let (facts, nothing) = (cell(&["."]), Earlier::default());
+    let asked = |line: &[&[&str]], passed| {
+        let line: Vec<Vec<AttemptFacts>> = line.iter().map(|attempts| cell(attempts)).collect();
+        let baseline = Baseline {
+            facts: &facts,
+            settled: true,
+            spent: false,
+            earlier: &nothing,
+            line: Line {
+                facts: line.iter().map(Vec::as_slice).collect(),
+                passed,
+            },
+        };
+        let decision = next(&cell(&["a", "a"]), Some(baseline), &Policy::default());
+        (decision.again, decision.again_baseline)
+    };
+    assert_eq!(asked(&[], 0), (1, 2));
+    assert_eq!(asked(&[], 10), (0, 4), "it never failed");
+    assert_eq!(
+        asked(&[&["a", "."], &["a", "."]], 8),
+        (1, 2),
+        "it fails by chance"
+    );
+    assert_eq!(asked(&[&["b"]], 10), (0, 4), "another case");
+    assert_eq!(
+        asked(&[&["a"], &["a", "a"]], 10),
+        (0, 4),
+        "it was broken there"
+    );
+}
+
+#[test]
 fn reruns_end_at_what_the_matrix_allows() {
     let policy = Policy {
         at_most: 2,
         ..Policy::default()
     };
-    let facts = cell(&["."]);
+    let (facts, nothing) = (cell(&["."]), Earlier::default());
     let baseline = Baseline {
         facts: &facts,
         settled: true,
         spent: false,
-        earlier: &Earlier::default(),
+        earlier: &nothing,
+        line: Line::default(),
     };
     let decide = |attempts: &[&str]| {
         let Decision {
             verdict,
             again,
             again_baseline,
-        } = next(&cell(attempts), Some(baseline), &policy);
+        } = next(&cell(attempts), Some(baseline.clone()), &policy);
         (verdict, again, again_baseline)
     };
     assert_eq!(decide(&["a", ".", "."]), (Some(Verdict::Flaky), 0, 0));
@@ -360,7 +395,7 @@ fn reruns_end_at_what_the_matrix_allows() {
         at_most: 0,
         ..policy
     };
-    let decision = next(&cell(&["a"]), Some(baseline), &none);
+    let decision = next(&cell(&["a"]), Some(baseline.clone()), &none);
     assert_eq!(
         (decision.verdict, decision.again_baseline),
         (Some(Verdict::Failed), 0),

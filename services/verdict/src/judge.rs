@@ -171,7 +171,7 @@ pub struct Evidence {
 }
 
 /// What a cell is compared with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Baseline<'a> {
     /// Its attempts that ended so far, in any order.
     pub facts: &'a [AttemptFacts],
@@ -181,7 +181,21 @@ pub struct Baseline<'a> {
     pub spent: bool,
     /// What earlier runs say of it.
     pub earlier: &'a Earlier,
+    /// Where cells are compared with the previous one: those before this one.
+    pub line: Line<'a>,
 }
+
+/// Cells before a baseline on its line: how often does a case fail there that nobody broke?
+#[derive(Clone, Debug, Default)]
+pub struct Line<'a> {
+    /// Attempts of those that did not simply pass, a cell each.
+    pub facts: Vec<&'a [AttemptFacts]>,
+    /// Attempts of those that did.
+    pub passed: u32,
+}
+
+/// Most cells of a line that are looked at.
+pub const LINE_MOST: usize = 20;
 
 /// What is wanted after these attempts of a cell, all that ended so far, in any order. `baseline` has its baseline
 /// cell's, where something is compared and the cell has one.

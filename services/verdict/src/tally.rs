@@ -41,6 +41,16 @@ impl<K: Ord + Copy> Part<K> {
     }
 }
 
+/// What cells before a baseline say of a case, but for those that always fail it: there it is broken.
+pub(crate) fn by_chance<'a, K: Ord + Copy + 'a>(
+    line: impl Iterator<Item = &'a Tally<K>>,
+    case: Option<K>,
+) -> Record {
+    line.map(|tally| tally.of(case).all())
+        .filter(|record| !record.only_failed())
+        .fold(Record::default(), Record::and)
+}
+
 impl<K: Ord + Copy> Tally<K> {
     /// Counts an attempt; those of a cell come by ordinal, and `repeat` of them are first ones. `failing` are its failing
     /// cases.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use regatta_model::Outcome;
 
 use super::{AttemptFacts, Baseline, Policy};
-use crate::sequential::{Answer, Sides};
-use crate::tally::Tally;
+use crate::sequential::{Answer, Record, Sides};
+use crate::tally::{Tally, by_chance};
 
 /// How a cell stands beside its baseline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,12 +50,20 @@ impl Beside {
             return Self::Alone;
         }
         let rule = policy.rule();
+        let line = baseline.line.facts.iter();
+        let line: Vec<Tally<&str>> = line.map(|facts| tally(facts, policy.repeat)).collect();
         let mut asks: Option<(u32, u32)> = None;
         let (mut open, mut regressed, mut unknown) = (false, false, false);
         // Cases that break together have the same numbers, and the same answer.
         let mut answers: BTreeMap<Sides, Answer> = BTreeMap::new();
         for case in failing {
-            let mut sides = candidate.beside(&before, baseline.earlier.of(case), case);
+            let earlier = baseline.earlier.of(case);
+            let passed = Record {
+                failed: 0,
+                runs: baseline.line.passed,
+            };
+            let earlier = earlier.and(passed).and(by_chance(line.iter(), case));
+            let mut sides = candidate.beside(&before, earlier, case);
             if baseline.spent {
                 sides.controls = u32::MAX;
             }

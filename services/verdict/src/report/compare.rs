@@ -12,6 +12,7 @@ use super::case::CaseId;
 use super::cell::NO_SET;
 use super::pair::{Pair, Side, Standing};
 use super::series::{Changed, Direction};
+use crate::judge::LINE_MOST;
 use crate::sequential::{Depth, score};
 use crate::tally::Tally;
 
@@ -142,6 +143,7 @@ impl Builder<'_> {
                     candidate: &candidate,
                     baseline: &baseline,
                     earlier,
+                    line: baseline_cell.map_or_else(Vec::new, |cell| self.line(cell)),
                     cases: &self.cases,
                     rule: self.rule,
                 };
@@ -168,6 +170,20 @@ impl Builder<'_> {
             baseline = before;
         }
         Some(baseline)
+    }
+
+    /// Where cells are compared with the previous one: those before this one.
+    fn line(&self, number: CellNumber) -> Vec<Cow<'_, Tally<CaseId>>> {
+        if !self.is_chained() {
+            return Vec::new();
+        }
+        let before = |cell: &CellNumber| self.matrix.cells().baseline(*cell);
+        std::iter::successors(before(&number), before)
+            .take(LINE_MOST)
+            .filter_map(|cell| self.side(cell))
+            .filter(|side| !side.untested)
+            .map(|side| side.tally)
+            .collect()
     }
 
     /// The values that a cell's baseline would have, where there is no such cell. None: the cell is a baseline itself.

@@ -12,7 +12,7 @@ use super::compare::CellCompared;
 use super::series::{Changed, Direction};
 use crate::earlier::Earlier;
 use crate::sequential::{Answer, Depth, Record, Rule, Sides, probability, score};
-use crate::tally::Tally;
+use crate::tally::{Tally, by_chance};
 
 /// How a case stands in a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +69,8 @@ pub(super) struct Pair<'a> {
     pub(super) candidate: &'a Side<'a>,
     pub(super) baseline: &'a Side<'a>,
     pub(super) earlier: Option<&'a Earlier>,
+    /// The cells before the baseline on its line.
+    pub(super) line: Vec<Cow<'a, Tally<CaseId>>>,
     pub(super) cases: &'a Cases,
     pub(super) rule: Rule,
 }
@@ -78,7 +80,9 @@ impl Pair<'_> {
         let name = case.map(|case| self.cases.name(case));
         let earlier = self.earlier.map(|earlier| earlier.of(name));
         let (candidate, baseline) = (&self.candidate.tally, &self.baseline.tally);
-        candidate.beside(baseline, earlier.unwrap_or_default(), case)
+        let line = self.line.iter().map(|tally| &**tally);
+        let earlier = earlier.unwrap_or_default().and(by_chance(line, case));
+        candidate.beside(baseline, earlier, case)
     }
 
     /// Whether the candidate broke what failed in it; none: nobody asks.

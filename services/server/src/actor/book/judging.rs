@@ -8,7 +8,7 @@ use regatta_model::report::Verdict;
 use regatta_model::{CellNumber, RunId};
 use regatta_scheduler::{Again, Next};
 use regatta_verdict::earlier::Earlier;
-use regatta_verdict::judge::{self, Baseline, Decision};
+use regatta_verdict::judge::{self, Baseline, Decision, LINE_MOST, Line};
 
 use super::OpenRun;
 use crate::actor::facts::is_failing;
@@ -126,6 +126,26 @@ impl OpenRun {
         Some(baseline)
     }
 
+    /// Where cells are compared with the previous one: those before this one, so far as something is known of them.
+    fn line(&self, cell: CellNumber) -> Line<'_> {
+        let mut line = Line::default();
+        let compare = self.matrix.compare();
+        if compare.is_none_or(|compare| compare.baseline != Before::Previous) {
+            return line;
+        }
+        let before = |cell: &CellNumber| self.matrix.cells().baseline(*cell);
+        for cell in std::iter::successors(before(&cell), before).take(LINE_MOST) {
+            if self.passed.contains(cell) {
+                line.passed = line.passed.saturating_add(self.policy.repeat);
+            } else if let Some(begun) = self.begun.get(&cell)
+                && !judge::is_untested(&begun.facts)
+            {
+                line.facts.push(&begun.facts);
+            }
+        }
+        line
+    }
+
     /// Whether nothing of a cell could be tested, for good.
     fn is_untested(&self, cell: CellNumber) -> bool {
         let begun = self.begun.get(&cell);
@@ -154,6 +174,7 @@ impl OpenRun {
                 settled: begun.is_some_and(|begun| begun.verdict.is_some()),
                 spent: begun.is_some_and(|begun| self.is_spent(begun.facts.len())),
                 earlier: self.earlier.get(&baseline).unwrap_or(&nothing),
+                line: self.line(baseline),
             }
         });
         Some(judge::next(&begun.facts, beside, &self.policy))
