@@ -67,6 +67,21 @@ fn the_demo_names_the_first_bad_version_and_the_tests_that_it_broke() {
         "{}",
         done.out
     );
+    let found: Value = serde_json::from_slice(
+        &std::fs::read(directory.path().join("report.json.bisect")).unwrap(),
+    )
+    .unwrap();
+    assert_eq!(
+        (&found["last_good"], &found["first_bad"], &found["result"]),
+        (&"2.3.8".into(), &"3.0.0".into(), &"found".into()),
+        "{found}"
+    );
+    assert!(found["probability"].as_f64().unwrap() >= 0.99, "{found}");
+    let (asked, all) = (&found["attempts"], &report["counts"]["attempts"]);
+    assert!(
+        asked.as_u64() < all.as_u64(),
+        "{asked} attempts, and {all} for the whole matrix"
+    );
     assert_eq!(report["conclusion"], "regressed");
     assert_eq!(
         (&report["counts"]["flaky"], &report["counts"]["host_faults"]),

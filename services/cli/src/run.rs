@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use regatta_model::run::{RunSummary, Submission};
+use regatta_model::run::{Pins, RunSummary, Submission};
 
 use crate::args::{Format, RunArgs, SubmitArgs};
 use crate::client::Client;
@@ -106,6 +106,16 @@ pub(crate) async fn hand_in(
     source: &Source,
     key: &str,
 ) -> Result<RunSummary, Failure> {
+    let pins = ready(context, client, source).await?;
+    give(client, source, pins, key).await
+}
+
+/// Pins a matrix, and brings its images where the server does not share this machine's.
+pub(crate) async fn ready(
+    context: &Context,
+    client: &Client,
+    source: &Source,
+) -> Result<Pins, Failure> {
     let local = context.is_local();
     if !local {
         // Before images are built and brought for a server that is not there.
@@ -115,6 +125,16 @@ pub(crate) async fn hand_in(
     if !local {
         image::bring(context, client, &pins).await?;
     }
+    Ok(pins)
+}
+
+/// Submits a matrix that is ready. With the same key, the second submission is the first one.
+pub(crate) async fn give(
+    client: &Client,
+    source: &Source,
+    pins: Pins,
+    key: &str,
+) -> Result<RunSummary, Failure> {
     let submission = Submission {
         matrix: source.text.clone(),
         file: source.file.clone(),

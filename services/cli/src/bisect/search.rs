@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use regatta_model::matrix::Matrix;
 use regatta_model::report::{CellReport, Report, Verdict};
+use regatta_model::run::Pins;
 use regatta_verdict::bisect::{Answer, Bisection, Policy, Posterior, Step};
 use regatta_verdict::judge;
 use regatta_verdict::sequential::{Answer as Confirmed, Record, Sides, Told};
@@ -13,7 +14,7 @@ use crate::args::BisectArgs;
 use crate::client::Client;
 use crate::context::{Context, Failure};
 use crate::pin::Source;
-use crate::run::hand_in;
+use crate::run::{give, ready};
 use crate::watch::{self, Watched};
 
 /// Runs of the two ends before any other value; with fewer, chance at an end costs many runs (`ops/bench verdict`).
@@ -35,6 +36,8 @@ pub(super) struct Search<'a> {
     records: Vec<Record>,
     /// Values that are known to be untestable.
     skipped: Vec<bool>,
+    /// What all rounds run, once it is known.
+    pins: Option<Pins>,
     runs: usize,
     attempts: u32,
     rounds: u32,
@@ -80,6 +83,7 @@ impl<'a> Search<'a> {
             bisection: Bisection::new(values.len(), policy),
             records: vec![Record::default(); values.len()],
             skipped: vec![false; values.len()],
+            pins: None,
             runs: 0,
             attempts: 0,
             rounds: 0,
@@ -173,6 +177,11 @@ impl<'a> Search<'a> {
             *counts.entry(*place).or_default() += 1;
         }
         // Attempts of one value are runs of their own: each is evidence by itself.
+        let pins = match &self.pins {
+            Some(pins) => pins.clone(),
+            None => ready(self.context, self.client, self.source).await?,
+        };
+        self.pins = Some(pins.clone());
         let deepest = counts.values().copied().max().unwrap_or(0);
         let mut layers = Vec::new();
         for layer in 0..deepest {
@@ -183,7 +192,7 @@ impl<'a> Search<'a> {
                 .collect();
             let key = uuid::Uuid::new_v4().to_string();
             let narrowed = self.narrowed(&layer)?;
-            let run = hand_in(self.context, self.client, &narrowed, &key).await?;
+            let run = give(self.client, &narrowed, pins.clone(), &key).await?;
             self.runs += 1;
             layers.push((layer, run.run));
         }
