@@ -10,6 +10,7 @@
 
 pub mod earlier;
 pub mod excerpt;
+pub mod history;
 pub mod judge;
 pub mod report;
 pub mod results;

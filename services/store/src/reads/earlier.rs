@@ -9,9 +9,9 @@ use sqlx::{
 
 use super::Reads;
 use crate::codes::from_sql;
-use crate::queries::RECORD;
-use crate::rows::RunColumns;
-use crate::{EarlierRow, Error, PAGE_MOST, RunRecord};
+use crate::queries::{HEAD, RECORD};
+use crate::rows::{HeadColumns, RunColumns};
+use crate::{EarlierRow, Error, PAGE_MOST, RunHead, RunRecord};
 
 impl<DB> Reads<DB>
 where
@@ -23,6 +23,7 @@ where
     for<'q> String: Decode<'q, DB> + Type<DB>,
     usize: ColumnIndex<DB::Row>,
     for<'r> RunColumns: FromRow<'r, DB::Row>,
+    for<'r> HeadColumns: FromRow<'r, DB::Row>,
 {
     pub(crate) async fn finished_before(
         &self,
@@ -44,6 +45,21 @@ where
             .await
             .map_err(Error::while_doing("list earlier runs"))?;
         found.into_iter().map(RunColumns::record).collect()
+    }
+
+    pub(crate) async fn finished(&self, matrix: &str, limit: u32) -> Result<Vec<RunHead>, Error> {
+        let mut query = QueryBuilder::<DB>::new(HEAD);
+        query
+            .push("WHERE pruned = 0 AND state = 2 AND name = ")
+            .push_bind(matrix)
+            .push(" ORDER BY key DESC LIMIT ")
+            .push_bind(i64::from(limit.min(PAGE_MOST)));
+        let found: Vec<HeadColumns> = query
+            .build_query_as()
+            .fetch_all(&self.pool)
+            .await
+            .map_err(Error::while_doing("list finished runs"))?;
+        found.into_iter().map(HeadColumns::head).collect()
     }
 
     pub(crate) async fn earlier(&self, run: &RunId) -> Result<Vec<EarlierRow>, Error> {
