@@ -2,6 +2,7 @@
 
 mod disk;
 mod fleet;
+mod history;
 mod http;
 mod kit;
 mod pages;
