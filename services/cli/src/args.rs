@@ -73,6 +73,8 @@ pub(crate) struct Global {
         global = true,
         value_name = "WHEN",
         default_value = "auto",
+        // So that the list of commands fits a screen.
+        hide_short_help = true,
         help_heading = "Everywhere"
     )]
     pub(crate) color: When,

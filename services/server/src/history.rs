@@ -1,6 +1,6 @@
 //! What a matrix's finished runs say together. May not: ask the actor; all of it is recorded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -68,15 +68,12 @@ fn limit(text: &str) -> Answer<u32> {
 
 /// The matrix's name, and what its finished runs say.
 async fn collect(app: &App, asked: &Asked) -> Answer<(String, Past)> {
-    let name = match &asked.matrix {
-        Some(name) => name.clone(),
-        None => {
-            let newest = app.store.heads(None, 1).await?.into_iter().next();
-            newest
-                .ok_or_else(|| Refusal::not_found("there is no run yet"))?
-                .summary
-                .name
-        }
+    let name = if let Some(name) = &asked.matrix {
+        name.clone()
+    } else {
+        let newest = app.store.heads(None, 1).await?.into_iter().next();
+        let newest = newest.ok_or_else(|| Refusal::not_found("there is no run yet"))?;
+        newest.summary.name
     };
     let limit = asked.limit.unwrap_or(HISTORY_RUNS);
     let heads = app.store.finished(&name, limit).await?;
@@ -177,7 +174,7 @@ pub(crate) async fn history(
 /// Most names that are told where none is meant.
 const NEAREST_MOST: usize = 3;
 
-fn unknown(case: &str, matrix: &str, cases: &std::collections::BTreeSet<&str>) -> String {
+fn unknown(case: &str, matrix: &str, cases: &BTreeSet<&str>) -> String {
     let near = regatta_model::history::nearest(case, cases.iter().copied(), NEAREST_MOST);
     let quoted: Vec<String> = near.iter().map(|name| format!("{name:?}")).collect();
     let help = match quoted.as_slice() {

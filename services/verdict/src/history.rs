@@ -148,11 +148,11 @@ pub fn count(marks: &[Mark]) -> MarkCounts {
         counts.transitions += u32::from(changed);
         before = Some(fails(mark));
     }
-    rated(counts)
+    rated(&counts)
 }
 
 /// With rate and interval.
-fn rated(counts: MarkCounts) -> MarkCounts {
+fn rated(counts: &MarkCounts) -> MarkCounts {
     let record = Record {
         failed: counts.failed,
         runs: counts.runs,
@@ -162,7 +162,7 @@ fn rated(counts: MarkCounts) -> MarkCounts {
         rate: share(counts.failed, counts.runs),
         low,
         high,
-        ..counts
+        ..counts.clone()
     }
 }
 
@@ -284,7 +284,7 @@ impl Past {
             case: case.map(str::to_owned),
             cells: ranked.cells,
             score: share(ranked.counts.transitions, ranked.counts.runs),
-            counts: rated(ranked.counts),
+            counts: rated(&ranked.counts),
             last: ranked
                 .last
                 .and_then(|at| runs.get(at))
