@@ -6,7 +6,7 @@ use std::sync::Arc;
 use regatta_model::case::{CaseException, CaseStatus};
 use regatta_model::history::{Mark, PastRun, nearest};
 use regatta_model::{Blame, Outcome};
-use regatta_verdict::history::{Past, PastAttempt};
+use regatta_verdict::history::{CELLS_MOST, Past, PastAttempt};
 use regatta_verdict::report::CaseNames;
 
 fn exception(index: u32, status: CaseStatus) -> CaseException {
@@ -152,4 +152,31 @@ fn the_nearest_names_are_told() {
     assert_eq!(nearest("sail", known, 3), ["suite::sail", "tail"]);
     assert_eq!(nearest("suite::ancor", known, 3), ["suite::anchor"]);
     assert_eq!(nearest("zzzz", known, 3), [""; 0]);
+}
+
+#[test]
+fn more_cells_than_are_kept_are_refused_and_that_is_said() {
+    let mut past = Past::default();
+    past.begin(PastRun {
+        run: "run".to_owned(),
+        submitted_ms: 0,
+    });
+    let mut add = |cell: usize| {
+        let attempt = PastAttempt {
+            outcome: Outcome::Exited { exit_code: 0 },
+            blame: None,
+            passed: true,
+            names: None,
+            exceptions: &[],
+        };
+        past.add(
+            BTreeMap::from([("v".to_owned(), cell.to_string())]),
+            attempt,
+        )
+    };
+    assert!((0..CELLS_MOST).all(&mut add));
+    assert!(!add(CELLS_MOST), "one more");
+    assert!(add(0), "one that is known");
+    let history = past.history("m", None);
+    assert_eq!((history.cells.len(), history.whole), (CELLS_MOST, false));
 }

@@ -59,7 +59,8 @@ pub(crate) async fn flaky(context: &Context, options: &FlakyArgs) -> Result<Exit
 fn cut(context: &Context, whole: bool, runs: usize) {
     if !whole {
         context.say(format_args!(
-            "only {runs} runs were read, the oldest of them in part (limit HEARD_MOST); --axis or a lower --limit asks for less"
+            "not all of {runs} runs was read: the last cells, or the oldest runs, are missing (limits CELLS_MOST, HEARD_MOST); \
+             --axis or a lower --limit asks for less"
         ));
     }
 }

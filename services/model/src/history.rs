@@ -72,7 +72,7 @@ pub struct History {
     pub case: Option<String>,
     /// The runs that were asked, the oldest first.
     pub runs: Vec<PastRun>,
-    /// Whether all of the runs were read; else a limit was met, and the oldest are missing or cut.
+    /// Whether all of the runs were read; else a limit was met: the last cells, or the oldest runs, are missing.
     pub whole: bool,
     /// The cells, in the order of the newest run that has them.
     pub cells: Vec<CellHistory>,
@@ -102,7 +102,7 @@ pub struct FlakyCases {
     pub matrix: String,
     /// The runs that were asked, the oldest first.
     pub runs: Vec<PastRun>,
-    /// Whether all of the runs were read; else a limit was met, and the oldest are missing or cut.
+    /// Whether all of the runs were read; else a limit was met: the last cells, or the oldest runs, are missing.
     pub whole: bool,
     /// The cases.
     pub cases: Vec<FlakyCase>,

@@ -14,7 +14,7 @@ use regatta_verdict::history::{Past, PastAttempt};
 
 use crate::answer::{Answer, Refusal, json};
 use crate::app::App;
-use crate::limits::{HISTORY_RUNS, HISTORY_RUNS_MOST};
+use crate::limits::{HISTORY_ATTEMPTS_MOST, HISTORY_RUNS, HISTORY_RUNS_MOST};
 use crate::reports::Rows;
 use crate::runs::{MaybeQuery, query};
 
@@ -84,6 +84,7 @@ async fn collect(app: &App, asked: &Asked) -> Answer<(String, Past)> {
     }
     let (mut past, mut rows) = (Past::default(), Rows::default());
     let mut axes: Option<Vec<String>> = None;
+    let mut attempts = 0_usize;
     for head in heads {
         let run = head.summary.run;
         let Some(record) = app.store.run(&run).await? else {
@@ -99,7 +100,9 @@ async fn collect(app: &App, asked: &Asked) -> Answer<(String, Past)> {
             run: run.to_string(),
             submitted_ms: head.summary.submitted_ms,
         });
-        if !read(app, &run, &matrix, asked, &mut past, &mut rows).await? {
+        attempts += read(app, &run, &matrix, asked, &mut past, &mut rows).await?;
+        if past.is_full() || attempts > HISTORY_ATTEMPTS_MOST {
+            past.cut();
             break;
         }
     }
@@ -113,7 +116,7 @@ async fn collect(app: &App, asked: &Asked) -> Answer<(String, Past)> {
     Ok((name, past))
 }
 
-/// Reads a run's attempts, page by page. False: no more is taken.
+/// Reads a run's attempts, page by page, until no more of them is taken. Tells how many it read.
 async fn read(
     app: &App,
     run: &RunId,
@@ -121,14 +124,20 @@ async fn read(
     asked: &Asked,
     past: &mut Past,
     rows: &mut Rows,
-) -> Answer<bool> {
+) -> Answer<usize> {
+    let mut read = 0_usize;
     let mut after: Option<(CellNumber, u32)> = None;
     loop {
         let page = app.store.attempts(run, after, PAGE_MOST).await?;
         let Some(last) = page.last() else {
-            return Ok(true);
+            return Ok(read);
         };
         after = Some((last.attempt.cell, last.attempt.ordinal));
+        read += page.len();
+        if read > HISTORY_ATTEMPTS_MOST {
+            past.cut();
+            return Ok(read);
+        }
         for row in page {
             let values = matrix.cells().values(row.attempt.cell).unwrap_or_default();
             let values: BTreeMap<String, String> = values
@@ -147,7 +156,7 @@ async fn read(
                 exceptions: &row.cases.exceptions,
             };
             if !past.add(values, attempt) {
-                return Ok(false);
+                return Ok(read);
             }
         }
     }

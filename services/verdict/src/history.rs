@@ -14,8 +14,11 @@ use crate::judge::is_decisive;
 use crate::report::CaseNames;
 use crate::sequential::Record;
 
-/// Most attempts and exceptions, together, that are kept: about 100 MB.
-pub const HEARD_MOST: usize = 1_000_000;
+/// Most attempts and exceptions, together, that are kept: less than 100 MB.
+pub const HEARD_MOST: usize = 500_000;
+
+/// Most cells that are kept; those of the newest run with the lowest numbers.
+pub const CELLS_MOST: usize = 10_000;
 
 /// Most cases that are ranked.
 pub const FLAKY_MOST: usize = 100;
@@ -187,19 +190,17 @@ impl Past {
     }
 
     /// Takes an attempt of the run that began last, in the cell with these axis values; one that decides nothing is passed
-    /// over. False: there is no room for more (limit [`HEARD_MOST`]).
+    /// over. False: there is no room for it (limits [`HEARD_MOST`] and [`CELLS_MOST`]), nor for later cells of this run.
     pub fn add(&mut self, axes: BTreeMap<String, String>, attempt: PastAttempt<'_>) -> bool {
-        if self.cut {
-            return false;
-        }
         if !is_decisive(attempt.outcome, attempt.blame) {
             return true;
         }
-        self.heard = self.heard.saturating_add(1 + attempt.exceptions.len());
-        if self.heard > HEARD_MOST {
+        let many = self.cells.len() >= CELLS_MOST && !self.index.contains_key(&axes);
+        if many || self.is_full() {
             self.cut = true;
             return false;
         }
+        self.heard = self.heard.saturating_add(1 + attempt.exceptions.len());
         let next = self.cells.len();
         let at = *self.index.entry(axes).or_insert_with_key(|axes| {
             self.cells.push(Cell {
@@ -211,13 +212,25 @@ impl Past {
         let run = self.runs.len().saturating_sub(1);
         if let Some(cell) = self.cells.get_mut(at) {
             let exceptions = attempt.exceptions.iter();
-            cell.runs.entry(run).or_default().push(Heard {
+            let heard = cell.runs.entry(run);
+            // Most have one attempt; room for four would be most of what there is.
+            heard.or_insert_with(|| Vec::with_capacity(1)).push(Heard {
                 passed: attempt.passed,
                 names: attempt.names,
                 exceptions: exceptions.map(|e| (e.index, e.status)).collect(),
             });
         }
         true
+    }
+
+    /// Whether nothing more is taken, of whatever run.
+    pub const fn is_full(&self) -> bool {
+        self.heard >= HEARD_MOST
+    }
+
+    /// Somebody stopped reading: not all that there is came.
+    pub const fn cut(&mut self) {
+        self.cut = true;
     }
 
     fn heard(&self) -> impl Iterator<Item = &Heard> {
