@@ -3,6 +3,7 @@
 mod disk;
 mod files;
 mod fleet;
+mod history;
 mod http;
 mod kit;
 mod pages;

@@ -2,4 +2,5 @@
 
 mod bisect;
 mod exec;
+mod history;
 mod run;

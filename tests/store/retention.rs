@@ -201,8 +201,15 @@ async fn earlier_runs_are_the_newest_finished_ones_of_the_same_name() {
             ids.map(|record| record.head.summary.run.to_string())
                 .collect::<Vec<_>>()
         };
+        let newest = async |limit| {
+            let heads = database.store.finished("name", limit).await.unwrap();
+            let ids = heads.into_iter().map(|head| head.summary.run.to_string());
+            ids.collect::<Vec<_>>()
+        };
         assert_eq!(found(2).await, ["c", "b"]);
+        assert_eq!(newest(2).await, ["later", "c"]);
         database.commit(&pruned(&["b"])).await.unwrap();
         assert_eq!(found(9).await, ["c", "a"]);
+        assert_eq!(newest(9).await, ["later", "c", "a"]);
     }
 }

@@ -1,6 +1,7 @@
 //! From what tools write as results to what a report says. May not: run anything; everything here is pure.
 
 mod dialects;
+mod history;
 mod judge;
 mod report;
 mod results;

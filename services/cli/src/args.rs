@@ -73,6 +73,8 @@ pub(crate) struct Global {
         global = true,
         value_name = "WHEN",
         default_value = "auto",
+        // So that the list of commands fits a screen.
+        hide_short_help = true,
         help_heading = "Everywhere"
     )]
     pub(crate) color: When,
@@ -114,6 +116,10 @@ pub(crate) enum Command {
     Rerun(RerunArgs),
     /// Print a run's report
     Report(ReportArgs),
+    /// Show how a case, or each cell, went over a matrix's runs
+    History(HistoryArgs),
+    /// Rank the cases that both pass and fail
+    Flaky(FlakyArgs),
     /// Print what a cell's test wrote
     Logs(LogsArgs),
     /// Fetch or list the files that a cell left
@@ -286,6 +292,34 @@ pub(crate) struct ReportArgs {
     /// Write it there instead of standard output
     #[arg(long, short, value_name = "PATH")]
     pub(crate) output: Option<PathBuf>,
+}
+
+/// Which runs are asked.
+#[derive(ClapArgs, Debug)]
+pub(crate) struct PastArgs {
+    /// The matrix's name; default: that of the newest run
+    #[arg(long, value_name = "NAME")]
+    pub(crate) matrix: Option<String>,
+    /// Only cells with this value on an axis; may be given for several axes
+    #[arg(long, value_name = "AXIS=V")]
+    pub(crate) axis: Vec<String>,
+    /// The newest finished runs, so many at most
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) limit: u32,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct HistoryArgs {
+    /// The case's whole name; - or none: whether the cells as such passed
+    pub(crate) case: Option<String>,
+    #[command(flatten)]
+    pub(crate) past: PastArgs,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct FlakyArgs {
+    #[command(flatten)]
+    pub(crate) past: PastArgs,
 }
 
 #[derive(ClapArgs, Debug)]

@@ -16,6 +16,7 @@ mod commit;
 mod context;
 mod doctor;
 mod exec;
+mod history;
 mod hosts;
 mod image;
 mod inspect;
@@ -99,6 +100,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Failu
         Command::Cancel(options) => runs::cancel(context, &options.run).await,
         Command::Rerun(options) => runs::rerun(context, &options).await,
         Command::Report(options) => runs::report(context, &options).await,
+        Command::History(options) => history::history(context, &options).await,
+        Command::Flaky(options) => history::flaky(context, &options).await,
         Command::Logs(options) => runs::logs(context, &options).await,
         Command::Artifacts(options) => runs::artifacts(context, &options).await,
         Command::Bisect(options) => bisect::bisect(context, options).await,

@@ -11,6 +11,7 @@
 pub mod case;
 pub mod container;
 pub mod digest;
+pub mod history;
 pub mod ids;
 pub mod log;
 pub mod matrix;

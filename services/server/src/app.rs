@@ -24,8 +24,8 @@ use crate::registry::Uploads;
 use crate::sets::Sets;
 use crate::{Address, Error, Options};
 use crate::{
-    agents, artifacts, attempts, cells, events, hosts, logs, metrics, openapi, pass_on, registry,
-    retention, runs,
+    agents, artifacts, attempts, cells, events, history, hosts, logs, metrics, openapi, pass_on,
+    registry, retention, runs,
 };
 
 /// How long a request waits for a leader.
@@ -174,6 +174,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             &format!("{attempt}/artifacts/{{*path}}"),
             get(artifacts::show).put(artifacts::upload),
         )
+        .route("/api/v1/history", get(history::history))
+        .route("/api/v1/flaky", get(history::flaky))
         .route("/api/v1/openapi.json", get(openapi::document))
         .route("/api/v1/report.schema.json", get(openapi::report_schema))
         .route("/api/v1/matrix.schema.json", get(openapi::matrix_schema))

@@ -22,6 +22,7 @@ mod check;
 mod crash;
 mod disk;
 mod events;
+mod history;
 mod hosts;
 mod lead;
 mod limits;

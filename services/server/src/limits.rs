@@ -51,6 +51,12 @@ pub(crate) const RUNS_PAGE: u32 = 100;
 pub(crate) const CELLS_PAGE_MOST: u64 = 1000;
 pub(crate) const CELLS_PAGE: u64 = 100;
 
+/// Runs that a history asks, and the default; the newest ones.
+pub(crate) const HISTORY_RUNS_MOST: u32 = 100;
+pub(crate) const HISTORY_RUNS: u32 = 20;
+/// Attempts that a history reads, wanted or not.
+pub(crate) const HISTORY_ATTEMPTS_MOST: usize = 2_000_000;
+
 /// Hosts that are known at once.
 pub(crate) const HOSTS_MOST: usize = 20_000;
 /// Places of one host.

@@ -6,6 +6,7 @@ mod rows;
 use axum::http::StatusCode;
 use axum::response::Response;
 use regatta_model::case::ToldResults;
+use regatta_model::history::{FlakyCases, History};
 use regatta_model::matrix::Matrix;
 use regatta_model::plan::AttemptPlan;
 use regatta_model::problem::Problem;
@@ -145,6 +146,8 @@ fn build() -> Result<serde_json::Value, serde_json::Error> {
     define::<AttemptPlan>(&mut generator);
     define::<CellReport>(&mut generator);
     define::<Explanation>(&mut generator);
+    define::<FlakyCases>(&mut generator);
+    define::<History>(&mut generator);
     define::<Host>(&mut generator);
     define::<Problem>(&mut generator);
     define::<Pruned>(&mut generator);

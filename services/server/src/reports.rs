@@ -23,12 +23,12 @@ fn now_ms() -> u64 {
 
 /// Rows as verdicts read them; names of cases stay shared.
 #[derive(Default)]
-struct Rows {
+pub(crate) struct Rows {
     sets: BTreeMap<Digest, Arc<CaseNames>>,
 }
 
 impl Rows {
-    fn names(&mut self, set: &CaseSet) -> Arc<CaseNames> {
+    pub(crate) fn names(&mut self, set: &CaseSet) -> Arc<CaseNames> {
         let shared = self.sets.entry(set.digest).or_insert_with(|| {
             Arc::new(CaseNames {
                 digest: Some(set.digest),

@@ -91,6 +91,9 @@ pub trait Store: Send + Sync {
         limit: u32,
     ) -> Result<Vec<RunRecord>, Error>;
 
+    /// The newest finished runs of the matrix `name`, the newest first.
+    async fn finished(&self, name: &str, limit: u32) -> Result<Vec<RunHead>, Error>;
+
     /// What earlier runs say of cells of this one, by cell.
     async fn earlier(&self, run: &RunId) -> Result<Vec<EarlierRow>, Error>;
 

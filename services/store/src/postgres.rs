@@ -199,6 +199,10 @@ impl Store for Postgres {
         self.reads.finished_before(name, run, limit).await
     }
 
+    async fn finished(&self, name: &str, limit: u32) -> Result<Vec<RunHead>, Error> {
+        self.reads.finished(name, limit).await
+    }
+
     async fn earlier(&self, run: &RunId) -> Result<Vec<EarlierRow>, Error> {
         self.reads.earlier(run).await
     }

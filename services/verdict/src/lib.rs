@@ -12,6 +12,7 @@ pub mod bisect;
 pub mod earlier;
 pub mod excerpt;
 pub mod fdr;
+pub mod history;
 pub mod judge;
 pub mod metrics;
 pub mod report;

@@ -56,6 +56,19 @@ pub struct Record {
 }
 
 impl Record {
+    /// The interval in which the true rate is with 95% (Wilson's), from 0 to 1; all of it where nothing ran.
+    pub fn interval(self) -> (f64, f64) {
+        if self.runs == 0 {
+            return (0.0, 1.0);
+        }
+        let (failures, all) = (f64::from(self.failed), f64::from(self.runs));
+        let (share, z) = (failures / all, 1.96);
+        let middle = (share + z * z / (2.0 * all)) / (1.0 + z * z / all);
+        let half = z / (1.0 + z * z / all)
+            * (share * (1.0 - share) / all + z * z / (4.0 * all * all)).sqrt();
+        ((middle - half).max(0.0), (middle + half).min(1.0))
+    }
+
     /// Both together.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {

@@ -229,6 +229,26 @@ fn of_the_rest() -> Vec<Row> {
             ..row(Get, "/api/v1/hosts", "listHosts", "All hosts, by name")
         },
         Row {
+            query: &["matrix", "case", "axis", "limit"],
+            gives: json_of("History"),
+            ..row(
+                Get,
+                "/api/v1/history",
+                "getHistory",
+                "How a case, or each cell, went over a matrix's finished runs",
+            )
+        },
+        Row {
+            query: &["matrix", "axis", "limit"],
+            gives: json_of("FlakyCases"),
+            ..row(
+                Get,
+                "/api/v1/flaky",
+                "listFlaky",
+                "Cases that both pass and fail, by transitions of each run",
+            )
+        },
+        Row {
             query: &["older_than", "down_to", "dry_run"],
             gives: json_of("Pruned"),
             ..row(

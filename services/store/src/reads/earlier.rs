@@ -24,6 +24,7 @@ where
     usize: ColumnIndex<DB::Row>,
     for<'r> HeadColumns: FromRow<'r, DB::Row>,
     for<'r> RunColumns: FromRow<'r, DB::Row>,
+    for<'r> HeadColumns: FromRow<'r, DB::Row>,
 {
     pub(crate) async fn finished_before(
         &self,
@@ -45,6 +46,21 @@ where
             .await
             .map_err(Error::while_doing("list earlier runs"))?;
         found.into_iter().map(RunColumns::record).collect()
+    }
+
+    pub(crate) async fn finished(&self, matrix: &str, limit: u32) -> Result<Vec<RunHead>, Error> {
+        let mut query = QueryBuilder::<DB>::new(HEAD);
+        query
+            .push("WHERE pruned = 0 AND state = 2 AND name = ")
+            .push_bind(matrix)
+            .push(" ORDER BY key DESC LIMIT ")
+            .push_bind(i64::from(limit.min(PAGE_MOST)));
+        let found: Vec<HeadColumns> = query
+            .build_query_as()
+            .fetch_all(&self.pool)
+            .await
+            .map_err(Error::while_doing("list finished runs"))?;
+        found.into_iter().map(HeadColumns::head).collect()
     }
 
     pub(crate) async fn earlier(&self, run: &RunId) -> Result<Vec<EarlierRow>, Error> {

@@ -132,17 +132,13 @@ fn rate(record: Record) -> String {
     if failed == 0 || runs == 0 {
         return String::new();
     }
-    let (failures, all) = (f64::from(failed), f64::from(runs));
-    let (share, z) = (failures / all, 1.96);
-    let middle = (share + z * z / (2.0 * all)) / (1.0 + z * z / all);
-    let half =
-        z / (1.0 + z * z / all) * (share * (1.0 - share) / all + z * z / (4.0 * all * all)).sqrt();
+    let (low, high) = record.interval();
     let percent = |share: f64| format!("{:.0}", 100.0 * share.clamp(0.0, 1.0));
     format!(
         ": {failed} of {runs} attempts failed ({}%, 95% interval {} to {}%)",
-        percent(share),
-        percent(middle - half),
-        percent(middle + half),
+        percent(f64::from(failed) / f64::from(runs)),
+        percent(low),
+        percent(high),
     )
 }
 

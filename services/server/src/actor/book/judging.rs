@@ -84,10 +84,11 @@ impl OpenRun {
             self.want(&mut next, other, of_other.again);
             let had = self.begun.get(&other).and_then(|begun| begun.verdict);
             self.set_verdict(other, of_other.verdict);
-            if let Some(verdict) = of_other.verdict.filter(|_| had.is_none()) {
+            if let Some(verdict) = of_other.verdict {
+                // Said again where it was said before: what this leads to may replace an answer that nobody heard.
                 next.settles.push(other);
                 next.failed |= self.counts_as_failed(other, verdict);
-                reached.push((other, verdict));
+                reached.extend(had.is_none().then_some((other, verdict)));
             }
         }
         // A cell that others are compared with may be asked for more than it needs itself.
