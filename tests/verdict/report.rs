@@ -322,6 +322,26 @@ fn the_demo_ends_with_its_truth() {
             "tests.test_basic::test_session_localhost_warning",
         ];
         assert_eq!(second.cases, warnings);
+        let ways = |finding: &Finding| {
+            let clusters = finding.clusters.iter();
+            clusters
+                .map(|cluster| (cluster.signature.clone(), cluster.count))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            ways(first),
+            [(
+                "DeprecationWarning: The '__version__' attribute is deprecated".to_owned(),
+                223
+            )]
+        );
+        assert_eq!(
+            ways(second),
+            [(
+                "AttributeError: module 'werkzeug' has no attribute '__version__'".to_owned(),
+                2
+            )]
+        );
         assert_eq!(second.cells, [10, 11]);
         assert!(second.excerpt.contains("AttributeError"));
         assert_eq!(report.findings.len(), 2, "nothing flaky, no host");

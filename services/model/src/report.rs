@@ -249,6 +249,20 @@ pub struct Finding {
     /// The decisive lines of a failing log or message.
     #[serde(default)]
     pub excerpt: String,
+    /// Its cases by the way in which they fail, the most frequent first; empty where it has fewer than two.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clusters: Vec<Cluster>,
+}
+
+/// Cases whose messages are the same but for numbers, addresses and places of files: probably one cause.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Cluster {
+    /// What their messages have in common.
+    pub signature: String,
+    /// How many cases.
+    pub count: u64,
+    /// The names of some of them.
+    pub cases: Vec<String>,
 }
 
 /// The kind of a finding.

@@ -6,6 +6,7 @@
 mod case;
 mod cell;
 mod chance;
+mod cluster;
 mod compare;
 mod conclude;
 mod failures;

@@ -3,10 +3,10 @@
 
 use std::fmt::Write as _;
 
-use regatta_model::report::{Conclusion, Report};
+use regatta_model::report::{Conclusion, FindingKind, Report};
 
 use super::grid::Grid;
-use super::{Mark, axes_text, cases_text, escaped};
+use super::{CLUSTERS_SHOWN, Mark, axes_text, cases_text, escaped, probability};
 use crate::progress::seconds;
 
 const STYLE: &str = "
@@ -48,7 +48,28 @@ pub(super) fn render(report: &Report) -> String {
         out.push_str("<h2>Findings</h2>\n");
     }
     for finding in &report.findings {
-        let _ = writeln!(out, "<p>{}</p>", escaped(&finding.text));
+        let sure = match finding.kind {
+            FindingKind::Regression | FindingKind::Fix => {
+                format!(" <small>({})</small>", probability(finding.confidence))
+            }
+            _ => String::new(),
+        };
+        let _ = writeln!(out, "<h3>{}{sure}</h3>", escaped(&finding.text));
+        if !finding.clusters.is_empty() {
+            out.push_str("<table>\n");
+        }
+        for cluster in finding.clusters.iter().take(CLUSTERS_SHOWN) {
+            let _ = writeln!(
+                out,
+                "<tr><th scope=\"row\">{} ×</th><td>{}</td><td>such as {}</td></tr>",
+                cluster.count,
+                escaped(&cluster.signature),
+                escaped(cluster.cases.first().map_or("", String::as_str))
+            );
+        }
+        if !finding.clusters.is_empty() {
+            out.push_str("</table>\n");
+        }
         if finding.cases.len() > 1 {
             let _ = write!(
                 out,

@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use regatta_model::report::Report;
+use regatta_model::report::{Finding, FindingKind, Report};
 
 use super::grid::Grid;
-use super::{Mark, axes_text, cases_text};
+use super::{CLUSTERS_SHOWN, Mark, axes_text, cases_text, probability};
 
 /// Cases listed under a finding; GitHub cuts comments at 65,536 characters.
 const CASES_SHOWN: usize = 50;
@@ -53,7 +53,10 @@ pub(super) fn render(report: &Report) -> String {
         let _ = writeln!(out, "\n... and {} more rows", grid.more);
     }
     for finding in report.findings.iter().take(FINDINGS_SHOWN) {
-        let _ = writeln!(out, "\n- {}", text(&finding.text));
+        let _ = writeln!(out, "\n- {}{}", text(&finding.text), sure(finding));
+        for cluster in finding.clusters.iter().take(CLUSTERS_SHOWN) {
+            let _ = writeln!(out, "  - {} × {}", cluster.count, text(&cluster.signature));
+        }
         if finding.cases.len() > 1 {
             let _ = writeln!(
                 out,
@@ -72,6 +75,16 @@ pub(super) fn render(report: &Report) -> String {
         report.counts.attempts, report.counts.reruns, report.counts.host_faults, report.run
     );
     out
+}
+
+/// How probable it is, where that was concluded.
+fn sure(finding: &Finding) -> String {
+    match finding.kind {
+        FindingKind::Regression | FindingKind::Fix => {
+            format!(" ({})", probability(finding.confidence))
+        }
+        _ => String::new(),
+    }
 }
 
 /// Text that Markdown leaves as it is: a name with `_`, `[` or `|` in it makes no emphasis, link or column.

@@ -171,6 +171,14 @@ fn escaped(text: &str) -> String {
     out
 }
 
+/// Most ways of failing that are shown of one finding.
+pub(crate) const CLUSTERS_SHOWN: usize = 8;
+
+/// A probability for people, never 100% where it is not.
+pub(crate) fn probability(confidence: f64) -> String {
+    format!("probability {:.1}%", (confidence * 1000.0).floor() / 10.0)
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     //! A report with one of everything, for the tests of every format.
@@ -299,6 +307,7 @@ pub(crate) mod tests {
                 confidence: 0.99,
                 text: "lib 2.0 broke test_a[<x>]; 1.0 was good.".into(),
                 excerpt: "AssertionError: 1 != 2".into(),
+                clusters: Vec::new(),
             }],
         }
     }

@@ -7,11 +7,12 @@ use regatta_model::report::{Conclusion, Finding, FindingKind, Report};
 use unicode_width::UnicodeWidthStr as _;
 
 use super::grid::Grid;
-use super::{Look, Mark, axes_text, cases_text};
+use super::{CLUSTERS_SHOWN, Look, Mark, axes_text, cases_text, probability};
 use crate::progress::seconds;
 
 /// Cases that a finding lists before it counts the rest.
 const CASES_SHOWN: usize = 8;
+
 /// Lines of an excerpt.
 const EXCERPT_LINES: usize = 12;
 /// Findings shown in full.
@@ -219,7 +220,13 @@ fn findings(report: &Report, look: Look, out: &mut String) {
             FindingKind::Environment => look.paint.doubtful("environment"),
             FindingKind::Platform => look.paint.bad("platform"),
         };
-        push(out, &format!("{word}: {}", finding.text));
+        let sure = match finding.kind {
+            FindingKind::Regression | FindingKind::Fix => {
+                format!(" ({})", probability(finding.confidence))
+            }
+            _ => String::new(),
+        };
+        push(out, &format!("{word}: {}{sure}", finding.text));
         cases(finding, look, out);
         excerpt(finding, look, out);
         if let Some(first) = finding.cells.first() {
@@ -253,6 +260,29 @@ fn findings(report: &Report, look: Look, out: &mut String) {
 
 fn cases(finding: &Finding, look: Look, out: &mut String) {
     if finding.cases.len() < 2 {
+        return;
+    }
+    if finding.clusters.len() < finding.cases.len() && !finding.clusters.is_empty() {
+        for cluster in finding.clusters.iter().take(CLUSTERS_SHOWN) {
+            let signature: String = cluster
+                .signature
+                .chars()
+                .filter(|c| !c.is_control())
+                .collect();
+            push(out, &format!("  {:>5} × {signature}", cluster.count));
+            let example = cluster.cases.first().map_or("", String::as_str);
+            push(
+                out,
+                &look.paint.faint(&format!("          such as {example}")),
+            );
+        }
+        let more = finding.clusters.len().saturating_sub(CLUSTERS_SHOWN);
+        if more > 0 {
+            push(
+                out,
+                &look.paint.faint(&format!("  ... and {more} more ways")),
+            );
+        }
         return;
     }
     for case in finding.cases.iter().take(CASES_SHOWN) {
@@ -297,7 +327,7 @@ python  lib
 
 4 cells: 3 passed, 1 failed · 5 attempts (1 rerun, 0 host faults) · 12 s · run r1
 
-regression: lib 2.0 broke test_a[<x>]; 1.0 was good.
+regression: lib 2.0 broke test_a[<x>]; 1.0 was good. (probability 99.0%)
   | AssertionError: 1 != 2
   log: regatta logs r1 1    (lib=2.0 python=3.9)
 ";

@@ -9,6 +9,7 @@ use regatta_model::{CellNumber, Outcome};
 use super::Builder;
 use super::case::CaseId;
 use super::cell::Cell;
+use super::cluster::clusters;
 use super::compare::Compared;
 use super::findings::{capital, excerpt};
 use super::others::{plain, which_cells};
@@ -146,6 +147,7 @@ fn failure(builder: &Builder<'_>, way: &Way<'_>, cells: Vec<CellNumber>) -> Find
     Finding {
         case: one(&names),
         excerpt: excerpt(builder, &cells, way.cases),
+        clusters: clusters(builder, &cells, way.cases),
         cases: names,
         ..plain(
             FindingKind::Failure,

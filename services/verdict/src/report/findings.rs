@@ -7,6 +7,7 @@ use regatta_model::report::{Finding, FindingKind};
 
 use super::Builder;
 use super::case::CaseId;
+use super::cluster::clusters;
 use super::compare::Compared;
 use super::series::{self, Change, Direction};
 
@@ -93,6 +94,7 @@ fn fix((builder, compared): (&Builder<'_>, &Compared), change: &Change) -> Findi
         first_bad: None,
         last_good,
         excerpt: String::new(),
+        clusters: Vec::new(),
         ..finding((builder, compared), FindingKind::Fix, change, text)
     }
 }
@@ -126,6 +128,7 @@ fn finding(
         confidence: confidence(compared, change),
         text,
         excerpt: excerpt(builder, &change.origins, &change.cases),
+        clusters: clusters(builder, &change.origins, &change.cases),
     }
 }
 

@@ -60,6 +60,7 @@ pub(super) fn plain(
         confidence: 1.0,
         text,
         excerpt: String::new(),
+        clusters: Vec::new(),
     }
 }
 

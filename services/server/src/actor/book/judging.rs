@@ -81,10 +81,13 @@ impl OpenRun {
                 self.note(other, before);
                 self.want_baseline(&mut next, before, of_other.again_baseline);
             }
-            self.want(&mut next, other, of_other.again);
+            // It may be a baseline itself, of which others want more.
+            let wanted_of_other = of_other.again.max(self.wanted_by_others(other));
+            self.want(&mut next, other, wanted_of_other);
             let had = self.begun.get(&other).and_then(|begun| begun.verdict);
-            self.set_verdict(other, of_other.verdict);
-            if let Some(verdict) = of_other.verdict {
+            let verdict = of_other.verdict.filter(|_| wanted_of_other == 0);
+            self.set_verdict(other, verdict);
+            if let Some(verdict) = verdict {
                 // Said again where it was said before: what this leads to may replace an answer that nobody heard.
                 next.settles.push(other);
                 next.failed |= self.counts_as_failed(other, verdict);
@@ -102,6 +105,17 @@ impl OpenRun {
             reached.push((cell, verdict));
         }
         (next, reached)
+    }
+
+    /// How many more attempts of a cell those want that are compared with it.
+    fn wanted_by_others(&self, cell: CellNumber) -> u32 {
+        let others = self.compared.get(&cell).into_iter().flatten();
+        others
+            .filter(|other| self.compared_with(**other) == Some(cell))
+            .filter_map(|other| self.weigh(*other, Some(cell)))
+            .map(|decision| decision.again_baseline)
+            .max()
+            .unwrap_or(0)
     }
 
     /// Whether what its baseline says may change what a cell comes to: it waits for that, or it failed as its baseline did
