@@ -313,7 +313,7 @@ impl<'a> Search<'a> {
             .iter()
             .take(3)
             .filter(|(probability, _)| *probability >= 0.01)
-            .map(|(probability, value)| format!("{value} {:.0}%", probability * 100.0))
+            .map(|(probability, value)| format!("{value} {:.0}%", (probability * 100.0).floor()))
             .collect();
         self.context.say(format!(
             "round {}, {} attempts: first bad {} is {}",
