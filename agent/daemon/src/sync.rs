@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use regatta_model::AttemptId;
+use regatta_model::case::ToldResults;
 use regatta_model::wire::{HostFacts, PROTOCOL, Sets, SyncRequest, SyncResponse};
 use tokio_util::sync::CancellationToken;
 
@@ -74,6 +75,13 @@ struct Told {
     names_wanted: bool,
 }
 
+/// A sync on its way.
+struct Exchange {
+    request: SyncRequest<ToldResults>,
+    sent: Moment,
+    began: Instant,
+}
+
 /// Speaks with the server until `shutdown`.
 pub(crate) async fn serve(host: &Arc<Host>, options: &Options, shutdown: CancellationToken) {
     let mut talk = Conversation {
@@ -89,58 +97,70 @@ pub(crate) async fn serve(host: &Arc<Host>, options: &Options, shutdown: Cancell
         refused: String::new(),
         sets: Sets::default(),
     };
-    tokio::select! {
-        () = talk.serve() => {}
-        () = shutdown.cancelled() => {}
-    }
+    talk.serve(&shutdown).await;
     host.state().reconcile.close();
     let farewell = async {
         while !host.outbox.is_empty().await {
-            if talk.sync(0).await.is_err() {
+            let exchange = talk.exchange(0).await;
+            let Ok(answer) = host.server.sync(&exchange.request).await else {
                 break;
-            }
+            };
+            talk.take(exchange, answer).await;
         }
     };
     drop(tokio::time::timeout(FAREWELL, farewell).await);
 }
 
 impl Conversation<'_> {
-    async fn serve(&mut self) {
+    async fn serve(&mut self, shutdown: &CancellationToken) {
         let mut news = self.host.news();
         let mut pause = PAUSES.0;
         // The first sync, and each after an error, does not wait at the server.
         let mut wait_ms = 0;
         loop {
             news.mark_unchanged();
-            let told = tokio::select! {
-                told = self.sync(wait_ms) => Some(told),
+            let exchange = self.exchange(wait_ms).await;
+            // Only the waiting is ever given up. What an answer says is done to its end: an attempt that is held and has
+            // no task would be held for ever.
+            let answer = tokio::select! {
+                answer = self.host.server.sync(&exchange.request) => Some(answer),
                 // While the server has nothing to say, this host may have.
                 Ok(()) = news.changed(), if wait_ms > 0 => None,
+                () = shutdown.cancelled() => return,
             };
-            match told {
-                None => wait_ms = 0,
-                Some(Ok(told)) => {
+            let next = match answer {
+                None => Some(0),
+                Some(Ok(answer)) => {
                     pause = PAUSES.0;
-                    wait_ms = self.until_next(&mut news, &told, wait_ms).await;
+                    let told = self.take(exchange, answer).await;
+                    let next = self.until_next(&mut news, &told, wait_ms);
+                    shutdown.run_until_cancelled(next).await
                 }
                 Some(Err(error)) => {
-                    self.sets.unheard();
-                    if self.reached {
-                        tracing::warn!("{error}; containers run on for their lease");
-                    }
-                    self.reached = false;
-                    self.host.server.try_next();
-                    let pass = self.host.state().reconcile.passed(self.host.now());
-                    carry_out(self.host, pass);
-                    tokio::time::sleep(jittered(pause)).await;
+                    self.unheard(&error);
+                    let paused = tokio::time::sleep(jittered(pause));
                     pause = PAUSES.1.min(pause * 2);
-                    wait_ms = 0;
+                    shutdown.run_until_cancelled(paused).await.map(|()| 0)
                 }
-            }
+            };
+            let Some(next) = next else { return };
+            wait_ms = next;
             if wait_ms == 0 && self.has_work_waiting() {
                 tokio::time::sleep(GATHER).await;
             }
         }
+    }
+
+    /// The server was not reached, or made no sense.
+    fn unheard(&mut self, error: &Error) {
+        self.sets.unheard();
+        if self.reached {
+            tracing::warn!("{error}; containers run on for their lease");
+        }
+        self.reached = false;
+        self.host.server.try_next();
+        let pass = self.host.state().reconcile.passed(self.host.now());
+        carry_out(self.host, pass);
     }
 
     fn has_work_waiting(&self) -> bool {
@@ -183,8 +203,8 @@ impl Conversation<'_> {
         }
     }
 
-    /// One exchange with the server.
-    async fn sync(&mut self, wait_ms: u64) -> Result<Told, Error> {
+    /// What the server is told next.
+    async fn exchange(&mut self, wait_ms: u64) -> Exchange {
         let ended = self.host.outbox.batch(&self.sets).await;
         let mut facts = self.facts().await;
         let (canaries, lack) = self.host.canary.told();
@@ -192,28 +212,37 @@ impl Conversation<'_> {
         facts.observed.lacks.extend(lack);
         self.sequence += 1;
         let told: BTreeSet<AttemptId> = ended.iter().map(|end| end.attempt.clone()).collect();
-        let request = {
-            let ahead = self.host.ahead();
-            let mut state = self.host.state();
-            let slots = state.reconcile.slots();
-            state.reconcile.set_queue(ahead);
-            SyncRequest {
-                protocol: PROTOCOL,
-                host: self.options.name.clone(),
-                incarnation: state.reconcile.incarnation(),
-                sequence: self.sequence,
-                facts,
-                slots,
-                free: state.reconcile.free(),
-                holding: state.reconcile.holding(&told),
-                ended,
-                wait_ms: if told.is_empty() { wait_ms } else { 0 },
-                clock_ms: wall_ms(),
-            }
+        let ahead = self.host.ahead();
+        let mut state = self.host.state();
+        let slots = state.reconcile.slots();
+        state.reconcile.set_queue(ahead);
+        let request = SyncRequest {
+            protocol: PROTOCOL,
+            host: self.options.name.clone(),
+            incarnation: state.reconcile.incarnation(),
+            sequence: self.sequence,
+            facts,
+            slots,
+            free: state.reconcile.free(),
+            holding: state.reconcile.holding(&told),
+            ended,
+            wait_ms: if told.is_empty() { wait_ms } else { 0 },
+            clock_ms: wall_ms(),
         };
-        let sent = self.host.now();
-        let began = Instant::now();
-        let answer = self.host.server.sync(&request).await?;
+        Exchange {
+            request,
+            sent: self.host.now(),
+            began: Instant::now(),
+        }
+    }
+
+    /// Does what the server answered, to its end.
+    async fn take(&mut self, exchange: Exchange, answer: SyncResponse) -> Told {
+        let Exchange {
+            request,
+            sent,
+            began,
+        } = exchange;
         let took = began.elapsed();
         if request.wait_ms == 0 {
             self.host.state().pace.sync(took.as_secs_f64() * 1000.0);
@@ -243,13 +272,13 @@ impl Conversation<'_> {
         );
         let wanted = self.sets.are_wanted();
         self.sets.heard(&answer);
-        self.take(sent, answer).await;
-        Ok(Told {
+        self.carry_out(sent, answer).await;
+        Told {
             started,
             took,
             refused,
             names_wanted: self.sets.are_wanted() && !wanted,
-        })
+        }
     }
 
     async fn facts(&mut self) -> HostFacts {
@@ -275,7 +304,7 @@ impl Conversation<'_> {
         }
     }
 
-    async fn take(&mut self, sent: Moment, answer: SyncResponse) {
+    async fn carry_out(&mut self, sent: Moment, answer: SyncResponse) {
         self.lease_ms = answer.lease_ms;
         self.next_sync_ms = answer.next_sync_ms;
         self.host.canary.want(answer.canaries);
