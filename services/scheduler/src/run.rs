@@ -69,6 +69,8 @@ struct Open {
     floor: Ordinal,
     /// Ordinals given out or taken up since.
     given: Vec<Ordinal>,
+    /// Those that hosts were told to give up when it had its verdict: they may go without a word, and count for nothing.
+    leaving: Vec<Ordinal>,
     /// Its entries in the run's wants.
     wants: Vec<u64>,
 }
@@ -176,7 +178,7 @@ impl Run {
         if cell >= self.cells || attempts == 0 {
             return;
         }
-        let held = self.held_of(cell).count();
+        let held: Vec<Ordinal> = self.held_of(cell).map(|(ordinal, _)| ordinal).collect();
         if self.is_settled(cell) {
             self.settled -= 1;
             let last = self.odd.remove(&cell).unwrap_or(self.repeat);
@@ -185,12 +187,14 @@ impl Run {
                 Open {
                     last,
                     floor: last,
+                    leaving: held.clone(),
                     ..Open::default()
                 },
             );
         }
         let open = self.open.entry(cell).or_default();
-        let has = u32::try_from(held + open.wants.len()).unwrap_or(u32::MAX);
+        let staying = held.iter().filter(|held| !open.leaving.contains(held));
+        let has = u32::try_from(staying.count() + open.wants.len()).unwrap_or(u32::MAX);
         for _ in has..attempts.min(WAITING_MOST) {
             self.wants.insert(
                 self.next_want,

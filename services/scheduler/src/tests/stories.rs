@@ -336,6 +336,41 @@ fn what_still_runs_of_a_settled_cell_is_revoked_and_awaited() {
 }
 
 #[test]
+fn what_is_wanted_of_a_cell_again_does_not_wait_for_what_it_gave_up() {
+    let mut course = Course::new();
+    course.submit(
+        "r",
+        Work {
+            repeat: 2,
+            ..work(2)
+        },
+    );
+    course.sync("a", state(3, &[]));
+    let (first, second) = (attempt("r", 0, 1), attempt("r", 0, 2));
+    let other = attempt("r", 1, 1);
+    let listed = [held(&first, 1), held(&second, 2), held(&other, 3)];
+    course.sync(
+        "a",
+        HostState {
+            free: 0,
+            ..state(3, &listed)
+        },
+    );
+    // The cell has its verdict; its second attempt waits on the host, which drops it without a word.
+    let revoked = course.record(&first, settled());
+    assert!(revoked.contains(&revoke("a", second, "its cell has its verdict")));
+    // Meanwhile another cell wants one more of it: a new one is asked for at once.
+    let effects = course.record(&other, again(0, 1, &[]));
+    assert!(
+        effects.iter().any(|effect| matches!(
+            effect,
+            Effect::Assign { attempt, .. } if attempt.cell == 0 && attempt.ordinal == 3
+        )),
+        "{effects:?}"
+    );
+}
+
+#[test]
 fn shares_are_fair_priorities_go_first_and_parallel_is_a_limit() {
     let mut course = Course::new();
     course.submit("big", work(100));
