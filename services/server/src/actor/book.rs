@@ -3,6 +3,8 @@
 
 mod doubt;
 mod judging;
+#[cfg(test)]
+mod tests;
 
 pub(super) use judging::Former;
 

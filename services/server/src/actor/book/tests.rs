@@ -1,0 +1,282 @@
+//! Runs whose attempts end in any order, of which some are lost, revoked or no longer trusted: each comes to an end, with a
+//! verdict for every cell.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use regatta_model::case::{CaseException, CaseStatus};
+use regatta_model::matrix::Matrix;
+use regatta_model::run::{Pins, Progress, RunState, RunSummary};
+use regatta_model::wire::LogPlace;
+use regatta_model::{AttemptId, Blame, CellNumber, HostName, Outcome};
+use regatta_scheduler::Next;
+use regatta_store::{CaseSet, Cases, EndedRow, RunHead};
+
+use super::OpenRun;
+
+/// Worlds that are tried of each matrix.
+const WORLDS: u64 = 300;
+
+/// Attempts that a cell may have at most: those that it is asked for, those of both neighbours, and what hosts lose.
+const ATTEMPTS_MOST: usize = 60;
+
+const CHAIN: &str = "image: i\naxes: {v: {values: [1, 2, 3, 4, 5, 6, 7, 8], ordered: true}}\ntest: {run: x}\n\
+                     compare: {axis: v, baseline: previous}\n";
+const STAR: &str = "image: i\naxes: {v: [1, 2, 3, 4, 5, 6, 7, 8]}\ntest: {run: x}\n\
+                    compare: {axis: v, baseline: 3}\nrepeat: 2\nrerun: {at-most: 4}\n";
+
+/// Chance from a seed (xorshift).
+struct Lot(u64);
+
+impl Lot {
+    fn below(&mut self, most: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % most
+    }
+
+    fn happens(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+}
+
+/// How a version is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Truth {
+    /// Percent of attempts in which the case `a`, `b`, or the whole fails.
+    fails: [u64; 3],
+    unbuildable: bool,
+}
+
+struct World {
+    run: OpenRun,
+    lot: Lot,
+    truth: Vec<Truth>,
+    /// What is recorded.
+    rows: BTreeMap<CellNumber, Vec<EndedRow>>,
+    /// Attempts that are wanted or run, and those that a settled cell no longer needs.
+    wanted: BTreeMap<CellNumber, u32>,
+    revoked: BTreeMap<CellNumber, u32>,
+    settled: BTreeSet<CellNumber>,
+    distrusted: Option<HostName>,
+}
+
+impl World {
+    fn new(text: &str, seed: u64) -> Self {
+        let matrix = Arc::new(Matrix::parse(text, "matrix.yaml").unwrap());
+        let cells = matrix.cells().count();
+        let summary = RunSummary {
+            run: "r1".parse().unwrap(),
+            name: "r".into(),
+            state: RunState::Running,
+            submitted_ms: 0,
+            ended_ms: None,
+            progress: Progress::default(),
+        };
+        let head = RunHead {
+            summary,
+            sequence: 0,
+            cancelled: false,
+            rerun_after: None,
+        };
+        let repeat = matrix.repeat();
+        let mut lot = Lot(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let rates = [0, 0, 0, 5, 20, 50, 100];
+        let truth = (0..cells)
+            .map(|_| {
+                let mut rate = || rates[usize::try_from(lot.below(7)).unwrap()];
+                let fails = [rate(), rate(), rate() / 2];
+                Truth {
+                    fails,
+                    unbuildable: lot.happens(10),
+                }
+            })
+            .collect();
+        Self {
+            run: OpenRun::new(matrix, Pins::default(), Vec::new(), head),
+            lot,
+            truth,
+            rows: BTreeMap::new(),
+            wanted: (0..cells).map(|cell| (cell, repeat)).collect(),
+            revoked: BTreeMap::new(),
+            settled: BTreeSet::new(),
+            distrusted: None,
+        }
+    }
+
+    fn recorded(&self, cells: &[CellNumber]) -> Vec<EndedRow> {
+        let rows = cells.iter().filter_map(|cell| self.rows.get(cell));
+        rows.flatten().cloned().collect()
+    }
+
+    /// What the scheduler makes of an answer.
+    fn heed(&mut self, cell: CellNumber, next: Next) {
+        let own = next.settled.then_some(cell);
+        for cell in own.into_iter().chain(next.settles) {
+            self.settled.insert(cell);
+            for _ in 0..self.wanted.remove(&cell).unwrap_or(0) {
+                // Those that no host has begun go without a word.
+                if self.lot.happens(30) {
+                    *self.revoked.entry(cell).or_default() += 1;
+                }
+            }
+        }
+        for again in next.again.into_iter().filter(|again| again.attempts > 0) {
+            self.settled.remove(&again.cell);
+            let wanted = self.wanted.entry(again.cell).or_default();
+            *wanted = again.attempts.max(*wanted);
+        }
+    }
+
+    /// Ends one attempt, any of them. False where there is none.
+    fn end_one(&mut self) -> bool {
+        self.wanted.retain(|_, count| *count > 0);
+        self.revoked.retain(|_, count| *count > 0);
+        let all = self.wanted.len() + self.revoked.len();
+        if all == 0 {
+            return false;
+        }
+        let place = usize::try_from(self.lot.below(u64::try_from(all).unwrap())).unwrap();
+        let mut counts = self.wanted.iter_mut().chain(self.revoked.iter_mut());
+        let (cell, count) = counts.nth(place).unwrap();
+        *count -= 1;
+        let cell = *cell;
+        let revoked = place >= all - self.revoked.len();
+        let mut row = self.row(cell, revoked);
+        let missing = self.run.missing(cell, row.passed);
+        let rows = self.recorded(&missing);
+        self.run.bring(&rows);
+        let (next, _) = self.run.record(&mut row);
+        self.rows.entry(cell).or_default().push(row);
+        self.heed(cell, next);
+        if self.lot.happens(30) {
+            self.run.forget_passed();
+        }
+        true
+    }
+
+    fn row(&mut self, cell: CellNumber, revoked: bool) -> EndedRow {
+        let truth = self.truth[usize::try_from(cell).unwrap()];
+        let host: HostName = format!("h{}", self.lot.below(4)).parse().unwrap();
+        let fails = truth.fails.map(|rate| self.lot.happens(rate));
+        let (mut outcome, mut blame) = (Outcome::Exited { exit_code: 0 }, None);
+        let mut exceptions = Vec::new();
+        if truth.unbuildable {
+            (outcome, blame) = (Outcome::SetupFailed, Some(Blame::Test));
+        } else if fails.iter().any(|fails| *fails) {
+            (outcome, blame) = (Outcome::Exited { exit_code: 1 }, Some(Blame::Test));
+            let failed = (0..).zip(fails.iter().take(2)).filter(|(_, fails)| **fails);
+            exceptions.extend(failed.map(|(index, _)| CaseException {
+                index,
+                status: CaseStatus::Failed,
+                message: String::new(),
+            }));
+        }
+        if self.distrusted.as_ref() == Some(&host) {
+            blame = Some(Blame::Host);
+        }
+        if self.lot.happens(5) {
+            (outcome, blame) = (Outcome::HostLost, Some(Blame::Host));
+        }
+        if revoked && self.lot.happens(70) {
+            (outcome, blame) = (Outcome::Cancelled, None);
+        }
+        let ordinal = self.rows.get(&cell).map_or(0, Vec::len) + 1;
+        EndedRow {
+            attempt: AttemptId {
+                run: self.run.id().clone(),
+                cell,
+                ordinal: u32::try_from(ordinal).unwrap(),
+            },
+            sequence: 0,
+            host,
+            outcome,
+            passed: outcome == (Outcome::Exited { exit_code: 0 }),
+            blame,
+            settled: 0,
+            failing: 0,
+            wall_ms: 0,
+            queue_ms: 0,
+            start_us: 0,
+            cpu_us: 0,
+            peak_memory_bytes: 0,
+            identity: None,
+            cases: Cases {
+                set: Some(Arc::new(CaseSet::from(vec!["a".into(), "b".into()]))),
+                exceptions,
+                problems: Vec::new(),
+            },
+            detail: String::new(),
+            changed: Vec::new(),
+            artifacts: Vec::new(),
+            files: None,
+            log: LogPlace::Empty,
+            short_log: Vec::new(),
+        }
+    }
+
+    /// One host is not trusted any more.
+    fn distrust(&mut self) {
+        let host: HostName = format!("h{}", self.lot.below(4)).parse().unwrap();
+        let theirs = |row: &EndedRow| {
+            let blamed = matches!(row.blame, Some(Blame::Host | Blame::Platform));
+            row.host == host && !blamed && row.outcome != Outcome::Cancelled
+        };
+        let cells = self.rows.iter().filter(|(_, rows)| rows.iter().any(theirs));
+        let cells: Vec<CellNumber> = cells.map(|(cell, _)| *cell).collect();
+        let decided = self.run.decided_by(&host, cells);
+        let missing = decided
+            .iter()
+            .flat_map(|cell| self.run.missing(*cell, false));
+        let missing: Vec<CellNumber> = missing.collect();
+        let rows = self.recorded(&missing);
+        self.run.bring(&rows);
+        for (attempt, next) in self.run.distrust(&host, &decided) {
+            self.heed(attempt.cell, next);
+        }
+        for row in self.rows.values_mut().flatten() {
+            if row.host == host && row.outcome != Outcome::Cancelled {
+                row.blame = Some(Blame::Host);
+            }
+        }
+        self.distrusted = Some(host);
+    }
+
+    fn play(mut self, seed: u64) {
+        let cells = self.run.matrix.cells().count();
+        let distrust_at = seed.is_multiple_of(2).then(|| 5 + self.lot.below(40));
+        let mut ended = 0;
+        while self.end_one() {
+            ended += 1;
+            if distrust_at == Some(ended) {
+                self.distrust();
+            }
+            for (cell, rows) in &self.rows {
+                assert!(
+                    rows.len() <= ATTEMPTS_MOST,
+                    "seed {seed}: cell {cell} never comes to an end: {:?}",
+                    self.truth
+                );
+            }
+        }
+        let without: Vec<CellNumber> = (0..cells)
+            .filter(|cell| !self.settled.contains(cell))
+            .collect();
+        assert!(
+            without.is_empty(),
+            "seed {seed}: cells {without:?} wait for nothing, of {:?}",
+            self.truth
+        );
+        assert_eq!(self.run.head.summary.progress.settled, cells, "seed {seed}");
+    }
+}
+
+#[test]
+fn whatever_order_attempts_end_in_every_cell_comes_to_a_verdict() {
+    for text in [CHAIN, STAR] {
+        for seed in 1..=WORLDS {
+            World::new(text, seed).play(seed);
+        }
+    }
+}
