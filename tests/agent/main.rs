@@ -2,6 +2,7 @@
 //! once, and nothing that a test left behind can lead the agent astray. May not: know how the agent is built inside.
 
 mod collect;
+mod interrupted;
 mod killed;
 mod layers;
 mod mould;
