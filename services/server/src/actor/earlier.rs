@@ -2,6 +2,7 @@
 //! a cell twice.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use regatta_model::matrix::Matrix;
 use regatta_model::{CellNumber, RunId};
@@ -16,6 +17,9 @@ use super::facts::facts_of;
 /// Most earlier runs that are asked; the newest ones.
 const RUNS_MOST: u32 = 20;
 
+/// How long the server waits for what earlier runs say; after that the run does without.
+const PATIENCE: Duration = Duration::from_millis(500);
+
 impl Actor {
     /// Asks earlier runs of the cell that an attempt's cell is compared with, if the attempt failed and nobody asked yet.
     pub(super) async fn ask_earlier(&mut self, row: &EndedRow) {
@@ -25,16 +29,17 @@ impl Actor {
         let Some(baseline) = run.wants_earlier(row.attempt.cell, passed) else {
             return;
         };
-        let earlier = match self.earlier_of(id, baseline).await {
-            Ok(earlier) => earlier,
-            Err(error) => {
-                // It takes more reruns without them, and no verdict is wrong for it.
-                tracing::error!(
-                    "earlier runs of cell {baseline} of run {id} cannot be read: {error}"
-                );
-                return;
+        let said = tokio::time::timeout(PATIENCE, self.earlier_of(id, baseline)).await;
+        let said = said.map_err(|_| format!("it takes longer than {PATIENCE:?}"));
+        let said = said.and_then(|said| said.map_err(|error| error.to_string()));
+        let earlier = said.unwrap_or_else(|error| {
+            // It takes more reruns without them, and no verdict is wrong for it.
+            tracing::error!("run {id} does without earlier ones: {error}");
+            if let Some(run) = self.runs.get_mut(id) {
+                run.set_former(Arc::from([]));
             }
-        };
+            Earlier::default()
+        });
         if earlier != Earlier::default() {
             self.turn.batch.earlier.push(EarlierRow {
                 run: id.clone(),

@@ -33,8 +33,10 @@ pub(super) struct CellCompared {
     pub(super) whole: Option<Direction>,
     /// Cases that may have regressed, sorted by name: the reruns that were allowed do not tell.
     pub(super) open: Vec<CaseId>,
-    /// How probable what changed is, where it is least probable; from 0 to 1.
-    pub(super) sure: f64,
+    /// How probable it is that what regressed did, where it is least probable; from 0 to 1.
+    pub(super) surely_regressed: f64,
+    /// The same of what is fixed.
+    pub(super) surely_fixed: f64,
     /// Cases that the baseline fails now and did not fail before, sorted by name.
     pub(super) drifted: Vec<CaseId>,
 }
@@ -51,7 +53,8 @@ impl CellCompared {
             missing: Vec::new(),
             whole: None,
             open: Vec::new(),
-            sure: 1.0,
+            surely_regressed: 1.0,
+            surely_fixed: 1.0,
             drifted: Vec::new(),
         }
     }
@@ -232,6 +235,12 @@ impl Builder<'_> {
     pub(super) fn is_known(&self, number: CellNumber) -> bool {
         self.side(number)
             .is_some_and(|side| !side.untested && side.verdict != Verdict::Unresolved)
+    }
+
+    /// Whether a cell passes.
+    pub(super) fn passes(&self, number: CellNumber) -> bool {
+        self.side(number)
+            .is_some_and(|side| side.verdict == Verdict::Passed)
     }
 
     /// Whether a cell shows a change of a case (or, without one, of the cell as a whole).

@@ -34,6 +34,8 @@ enum Why {
     BaselineUnknown,
     /// Its baseline does not pass either, in another way.
     BaselineDiffers,
+    /// The reruns that were allowed do not tell whether its version broke it.
+    Open,
     /// It failed before it came to all cases of its baseline.
     Cut,
 }
@@ -45,6 +47,7 @@ impl Why {
             Self::Baseline => ", which others are compared with",
             Self::BaselineUnknown => ", and there is no verdict of the baseline to compare it with",
             Self::BaselineDiffers => ", and the baseline does not pass either",
+            Self::Open => ", and the reruns that were allowed do not tell whether that is new",
             Self::Cut => ", before it came to all tests of its baseline",
         }
     }
@@ -59,20 +62,26 @@ struct Way<'a> {
 }
 
 impl Builder<'_> {
-    fn why(&self, number: CellNumber, compared: &Compared) -> Option<Why> {
+    fn why(&self, number: CellNumber, failing: &[CaseId], compared: &Compared) -> Option<Why> {
         if self.matrix.compare().is_none() {
             return Some(Why::NoComparison);
         }
         let Some(comparison) = compared.cells.get(&number) else {
             return Some(Why::Baseline);
         };
-        (comparison.result == Comparison::Unresolved).then(|| {
+        // What may have regressed is told of case by case.
+        let told = !failing.is_empty()
+            && failing
+                .iter()
+                .all(|case| self.cases.has(&comparison.open, *case));
+        (comparison.result == Comparison::Unresolved && !told).then(|| {
             let known = comparison
                 .baseline_cell
                 .is_some_and(|baseline| self.is_known(baseline));
             match known {
                 false => Why::BaselineUnknown,
                 true if !comparison.missing.is_empty() => Why::Cut,
+                true if comparison.baseline_cell.is_some_and(|b| self.passes(b)) => Why::Open,
                 true => Why::BaselineDiffers,
             }
         })
@@ -113,7 +122,7 @@ fn failing(builder: &Builder<'_>, compared: &Compared) -> Vec<Finding> {
     for (number, cell) in &builder.cells {
         if cell.verdict == Verdict::Failed
             && cell.untested.is_none()
-            && let Some(why) = builder.why(*number, compared)
+            && let Some(why) = builder.why(*number, &cell.failing, compared)
             && !(why == Why::Baseline && mended.contains(number))
         {
             let way = Way {

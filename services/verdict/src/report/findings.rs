@@ -8,7 +8,7 @@ use regatta_model::report::{Finding, FindingKind};
 use super::Builder;
 use super::case::CaseId;
 use super::cluster::clusters;
-use super::compare::Compared;
+use super::compare::{CellCompared, Compared};
 use super::series::{self, Change, Direction};
 
 /// Most case names of one finding.
@@ -125,7 +125,7 @@ fn finding(
         first_bad: Some(change.first.clone()),
         cells: change.cells.iter().copied().collect(),
         host: None,
-        confidence: confidence(compared, change),
+        confidence: confidence(compared, kind, change),
         text,
         excerpt: excerpt(builder, &change.origins, &change.cases),
         clusters: clusters(builder, &change.origins, &change.cases),
@@ -133,11 +133,15 @@ fn finding(
 }
 
 /// How probable a change is in the line where it is least probable, cut to four digits.
-fn confidence(compared: &Compared, change: &Change) -> f64 {
+fn confidence(compared: &Compared, kind: FindingKind, change: &Change) -> f64 {
     let origins = change.origins.iter().take(CELLS_COUNTED_MOST);
+    let surely = |comparison: &CellCompared| match kind {
+        FindingKind::Fix => comparison.surely_fixed,
+        _ => comparison.surely_regressed,
+    };
     let sure = origins.filter_map(|cell| compared.cells.get(cell));
-    let sure = sure.map(|comparison| comparison.sure).fold(1.0, f64::min);
-    (sure * 10_000.0).floor() / 10_000.0
+    let least = sure.map(surely).fold(1.0, f64::min);
+    (least * 10_000.0).floor() / 10_000.0
 }
 
 /// The message that most of the cases share, or what is told of the attempt as a whole.

@@ -124,7 +124,7 @@ impl Pair<'_> {
             };
             match (answer, case) {
                 (Answer::Regressed, case) => {
-                    found.sure = found.sure.min(sure);
+                    found.surely_regressed = found.surely_regressed.min(sure);
                     match case {
                         Some(case) => found.regressed.push(case),
                         None => found.whole = Some(Direction::Regressed),
@@ -133,7 +133,8 @@ impl Pair<'_> {
                 (Answer::Unbroken, _) => {}
                 (Answer::Ask { .. } | Answer::Unresolved, case) => {
                     unresolved = true;
-                    found.open.extend(case);
+                    // Where the baseline never ran it, reruns would not tell.
+                    found.open.extend(case.filter(|_| self.sides(case).is_open()));
                 }
             }
             let drifted = self.sides(case).has_drifted(&self.rule);
@@ -159,9 +160,7 @@ impl Pair<'_> {
         } else {
             Comparison::Unchanged
         };
-        if found.result == Comparison::Fixed {
-            found.sure = self.surely_fixed(&found);
-        }
+        found.surely_fixed = self.surely_fixed(&found);
         found.missing = missing;
         found
     }
