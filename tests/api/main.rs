@@ -6,6 +6,7 @@ mod fleet;
 mod history;
 mod http;
 mod kit;
+mod known;
 mod pages;
 mod registry;
 mod retention;

@@ -31,6 +31,8 @@ pub enum CaseStatus {
     Skipped,
     /// It failed and then passed within one attempt (Surefire's reruns, nextest's retries).
     Flaky,
+    /// It failed, as the matrix says that it is known to. Agents do not say so; the server does.
+    Known,
 }
 
 impl CaseStatus {

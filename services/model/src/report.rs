@@ -157,6 +157,9 @@ pub struct CellReport {
     /// Names of the cases that both passed and failed.
     #[serde(default)]
     pub flaky: Vec<String>,
+    /// Names of the cases that failed as the matrix knows them to (`known`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub known: Vec<String>,
     /// Its attempts, the first first.
     pub attempts: Vec<AttemptReport>,
 }
@@ -187,6 +190,9 @@ pub struct CaseCounts {
     pub skipped: u64,
     /// Both passed and failed.
     pub flaky: u64,
+    /// Failed as the matrix knows them to (`known`).
+    #[serde(default)]
+    pub known: u64,
 }
 
 /// One attempt.
@@ -289,4 +295,6 @@ pub enum FindingKind {
     Environment,
     /// Set-up, image or results failed: nothing could be tested.
     Platform,
+    /// It fails as the matrix knows it to, no longer may, or does not fail any more.
+    Known,
 }

@@ -332,10 +332,11 @@ fn fault_of_exceptions(names: usize, exceptions: &[CaseException]) -> Option<Str
     if exceptions.iter().any(|exception| exception.index >= names) {
         return Some("a result is of no case".to_owned());
     }
-    exceptions
-        .iter()
-        .any(|exception| exception.status == CaseStatus::Passed)
-        .then(|| "an exception says that its case passed".to_owned())
+    let told = |status| exceptions.iter().any(|one| one.status == status);
+    if told(CaseStatus::Known) {
+        return Some("an exception says that its case is known to fail".to_owned());
+    }
+    told(CaseStatus::Passed).then(|| "an exception says that its case passed".to_owned())
 }
 
 fn log_within(log: LogPlace) -> (LogPlace, Vec<u8>) {
@@ -415,6 +416,7 @@ mod tests {
             told(&["a", "b"], &[(u32::MAX, failed)]),
             told(&["a", "b"], &[(0, failed), (0, failed)]),
             told(&["a", "b"], &[(0, CaseStatus::Passed)]),
+            told(&["a", "b"], &[(0, CaseStatus::Known)]),
             by_digest(told(&["a", "b"], &[(2, failed)]), 2),
             by_digest(told(&["a", "b"], &[]), 3),
         ] {

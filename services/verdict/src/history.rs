@@ -82,7 +82,7 @@ impl Heard {
                 None | Some(CaseStatus::Skipped) => (false, false),
                 Some(CaseStatus::Passed) => (true, false),
                 Some(CaseStatus::Flaky) => (true, true),
-                Some(CaseStatus::Failed | CaseStatus::Error) => (false, true),
+                Some(CaseStatus::Failed | CaseStatus::Error | CaseStatus::Known) => (false, true),
             },
         }
     }
@@ -104,7 +104,9 @@ impl Heard {
         let names = self.names.as_ref().map(|names| &names.names);
         self.exceptions
             .iter()
-            .filter(|(_, status)| status.is_failure() || *status == CaseStatus::Flaky)
+            .filter(|(_, status)| {
+                status.is_failure() || matches!(status, CaseStatus::Flaky | CaseStatus::Known)
+            })
             .filter_map(move |(at, _)| Some(names?.get(usize::try_from(*at).ok()?)?.as_str()))
     }
 }

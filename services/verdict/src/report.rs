@@ -11,6 +11,7 @@ mod compare;
 mod conclude;
 mod failures;
 mod findings;
+mod known;
 mod others;
 mod pair;
 mod sentence;
@@ -24,7 +25,7 @@ use regatta_model::matrix::{Baseline, Matrix};
 use regatta_model::report::{
     CaseCounts, CellComparison, CellReport, Counts, Report, ReportAxis, ReportCompare, Verdict,
 };
-use regatta_model::run::RunSummary;
+use regatta_model::run::{RunState, RunSummary};
 use regatta_model::{Blame, CellNumber, Digest, HostName, Ordinal, Outcome};
 
 use crate::earlier::Earlier;
@@ -225,6 +226,11 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// Whether the run is over.
+    fn is_whole(&self) -> bool {
+        self.run.state == RunState::Finished
+    }
+
     fn is_large(&self) -> bool {
         !self.few && self.counts.cells > CELLS_FULL
     }
@@ -333,6 +339,7 @@ impl<'a> Builder<'a> {
             cases: cell.map_or_else(CaseCounts::default, |cell| cell.counts(&self.cases)),
             failing: cell.map_or_else(Vec::new, |cell| names(&cell.failing)),
             flaky: cell.map_or_else(Vec::new, |cell| names(&cell.flaky)),
+            known: cell.map_or_else(Vec::new, |cell| names(&cell.known)),
             attempts: attempts.unwrap_or_default(),
         }
     }

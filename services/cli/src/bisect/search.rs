@@ -284,6 +284,10 @@ impl<'a> Search<'a> {
         if let Some(map) = json.as_object_mut() {
             map.shift_remove("compare");
             map.shift_remove("fail-fast");
+            if self.options.case.is_some() {
+                // Who looks for where a case began to fail wants to see it fail.
+                map.shift_remove("known");
+            }
             map.insert("repeat".into(), 1.into());
             map.insert("rerun".into(), serde_json::json!({"at-most": 0}));
         }

@@ -234,7 +234,7 @@ pub(crate) mod tests {
                         passed: 3,
                         failed: u64::from(verdict == Verdict::Failed),
                         skipped: 1,
-                        flaky: 0,
+                        ..CaseCounts::default()
                     },
                     failing: if verdict == Verdict::Failed {
                         vec!["test_a[<x>]".into()]
@@ -242,6 +242,7 @@ pub(crate) mod tests {
                         vec![]
                     },
                     flaky: vec![],
+                    known: vec![],
                     attempts: vec![attempt(i32::from(verdict == Verdict::Failed))],
                 }
             };

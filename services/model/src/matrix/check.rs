@@ -8,6 +8,7 @@ use super::adjust::{adjustments, matching};
 use super::axes::axes;
 use super::cells::{Axis, Baseline, Cells, Compare};
 use super::finding::{Finding, Spot, did_you_mean, one_of, quote};
+use super::known;
 use super::plan::Mould;
 use super::product::{self, CELLS_MOST, Exclude, STATE_BYTES_MOST, STEPS_MOST};
 use super::read::{FINDINGS_MOST, Spanned};
@@ -40,6 +41,7 @@ pub(super) fn check(written: &Written) -> Result<Checked, Findings> {
     let mut mould = checker.mould(written);
     mould.adjust = adjustments(written, &names, &mut checker);
     let mut findings = checker.findings;
+    mould.known = known::known(written, &names, &mut findings);
     let compare = compare(written, &names, &mut findings);
     let only = only(written, &names, &mut findings);
     if !findings.is_empty() {
@@ -48,6 +50,7 @@ pub(super) fn check(written: &Written) -> Result<Checked, Findings> {
     let axes: Arc<[Axis]> = axes.into();
     let cells = cells(written, &axes, &excludes, &included)?;
     matching(written, &axes, &cells, &mould.adjust)?;
+    known::matching(written, &axes, &cells, &mould.known)?;
     let Some(only) = only else {
         let cells = cells.compared(compare.as_ref());
         return Ok(Checked {

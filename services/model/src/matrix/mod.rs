@@ -12,6 +12,7 @@ mod cells;
 mod check;
 mod diagnostic;
 mod finding;
+mod known;
 mod plan;
 mod product;
 mod read;
@@ -31,6 +32,7 @@ pub use adjust::{ADJUSTMENTS_MOST, FIND_STEPS_MOST};
 pub use axes::AXES_MOST;
 pub use cells::{Axis, Baseline, Cells, Compare};
 pub use diagnostic::{DIAGNOSTICS_MOST, Diagnostic, Diagnostics};
+pub use known::{Day, KNOWN_MOST, Known};
 pub use plan::PlanError;
 pub use product::{CELLS_MOST, STATE_BYTES_MOST, STEPS_MOST};
 pub use steps::{
@@ -278,6 +280,21 @@ impl Matrix {
     pub fn allow_failure(&self, cell: u64) -> bool {
         let indices = self.cells().indices(cell);
         indices.is_some_and(|indices| self.0.checked.mould.allow_failure(&indices))
+    }
+
+    /// All known failures, in the order of the file.
+    pub fn known(&self) -> &[Known] {
+        &self.0.checked.mould.known
+    }
+
+    /// Those that are meant for this cell, with their places among all.
+    pub fn known_in(&self, cell: u64) -> impl Iterator<Item = (usize, &Known)> {
+        let indices = self.cells().indices(cell);
+        self.known().iter().enumerate().filter(move |(_, known)| {
+            indices
+                .as_ref()
+                .is_some_and(|indices| select::matches(&known.selector, indices))
+        })
     }
 
     /// Program and arguments of the test, templates as they were written.

@@ -9,6 +9,7 @@ use crate::plan::{AttemptPlan, Command, FilePlan, Keep, StepPlan, VolumePlan};
 use crate::run::Pins;
 
 use super::cells::{Axis, Cells};
+use super::known::Known;
 use super::select::{Selector, matches};
 use super::template::Template;
 
@@ -54,6 +55,7 @@ pub(super) struct Mould {
     pub(super) artifacts: Vec<String>,
     pub(super) keep: Keep,
     pub(super) adjust: Vec<Adjustment>,
+    pub(super) known: Vec<Known>,
 }
 
 /// A step with its templates.

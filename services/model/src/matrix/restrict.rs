@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::cells::{Axis, Compare};
 use super::check::{Checked, Included, cells};
 use super::finding::Finding;
+use super::known::Known;
 use super::plan::{Adjustment, Mould};
 use super::product::Exclude;
 use super::select::{self, Names, Selector};
@@ -96,6 +97,14 @@ pub(super) fn restrict(
         .filter_map(|adjust| {
             let selector = moving(&adjust.selector)?;
             Some(Adjustment { selector, ..adjust })
+        })
+        .collect();
+    mould.known = mould
+        .known
+        .into_iter()
+        .filter_map(|known| {
+            let selector = moving(&known.selector)?;
+            Some(Known { selector, ..known })
         })
         .collect();
     let cells = cells.compared(compare.as_ref());

@@ -293,6 +293,7 @@ impl Checker<'_> {
                 .map(|keep| keep.value)
                 .unwrap_or_default(),
             adjust: Vec::new(),
+            known: Vec::new(),
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::plan::Keep;
 
 use super::adapters::Test;
 use super::finding::{Finding, Spot};
+use super::known::Day;
 use super::read::{Map, Read, Reader, Spanned, written};
 use super::scalars::{Later, OneOrMany, Rate, Text, Whole, Word};
 use super::tree::{Kind, Node};
@@ -42,6 +43,8 @@ written! {
         include: "include" => Optional<List<Map<Text>>>,
         /// Changes for the cells that match.
         adjust: "adjust" => Optional<List<Adjust>>,
+        /// Cases that are known to fail, and who answers for them until when.
+        known: "known" => Optional<List<KnownFailure>>,
         /// Copied in before set-up.
         files: "files" => Optional<List<File>>,
         /// Run once per distinct content; becomes a layer that its cells share.
@@ -136,6 +139,22 @@ written! {
         limits: "limits" => Optional<Limits>,
         /// Whether these cells may fail without failing the run.
         allow_failure: "allow-failure" => Optional<bool>,
+    }
+}
+
+written! {
+    /// A case that is known to fail: it counts neither against its cell nor for it.
+    KnownFailure {
+        /// The case's name, as reports have it; `*` stands for any characters.
+        case: "case" => Spanned<Text>,
+        /// Axis values of the cells where it fails; all cells where it is left away.
+        selector: "where" => Optional<Map<OneOrMany>>,
+        /// Who answers for it.
+        owner: "owner" => Spanned<Text>,
+        /// The last day (UTC) on which it may fail.
+        until: "until" => Spanned<Day>,
+        /// Why, or where one reads about it.
+        why: "why" => Optional<Text>,
     }
 }
 

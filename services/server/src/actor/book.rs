@@ -12,14 +12,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use regatta_image::store::Hold;
-use regatta_model::matrix::Matrix;
+use regatta_model::case::CaseStatus;
+use regatta_model::matrix::{Day, Known, Matrix};
 use regatta_model::report::Verdict;
 use regatta_model::run::{Pins, Progress, RunState};
 use regatta_model::{CellNumber, HostName, Ordinal, RunId};
 use regatta_scheduler::{Again, Next, Work};
 use regatta_store::{EndedRow, RunHead, StateRow};
 use regatta_verdict::earlier::Earlier;
-use regatta_verdict::judge::{self, AttemptFacts, Policy};
+use regatta_verdict::judge::{self, AttemptFacts, Brief, Policy, is_decisive};
 
 use super::bits::Bits;
 use super::facts::{facts_of, is_failing};
@@ -173,6 +174,41 @@ impl OpenRun {
                 .any(|facts| facts.ordinal == row.attempt.ordinal)
             {
                 begun.facts.push(facts_of(row));
+            }
+        }
+    }
+
+    /// Marks what failed in an attempt and is known to, and judges anew whether it passed.
+    pub(super) fn excuse(&self, row: &mut EndedRow) {
+        let day = Day::of(self.head.summary.submitted_ms);
+        let known = self
+            .matrix
+            .known_in(row.attempt.cell)
+            .map(|(_, known)| known);
+        let known: Vec<&Known> = known.filter(|known| !known.is_over(day)).collect();
+        let Some(set) = row.cases.set.as_ref().filter(|_| !known.is_empty()) else {
+            return;
+        };
+        let mut excused = false;
+        for exception in &mut row.cases.exceptions {
+            let name = usize::try_from(exception.index).ok();
+            let name = name.and_then(|index| set.names.get(index));
+            let is_known = name.is_some_and(|name| known.iter().any(|known| known.means(name)));
+            if is_known && exception.status.is_failure() {
+                exception.status = CaseStatus::Known;
+                excused = true;
+            }
+        }
+        if excused && is_decisive(row.outcome, row.blame) {
+            let brief = Brief {
+                cases: set.names.len(),
+                exceptions: &row.cases.exceptions,
+                found: true,
+                problems: &row.cases.problems,
+            };
+            let (passed, _, detail) = judge::passed_attempt(row.outcome, brief);
+            if passed {
+                (row.passed, row.blame, row.detail) = (true, None, detail);
             }
         }
     }

@@ -139,6 +139,9 @@ impl Actor {
     /// An attempt ended and its outcome counts: it is judged, and will be recorded with what this leads to.
     async fn ended(&mut self, mut row: EndedRow) {
         let id = row.attempt.clone();
+        if let Some(run) = self.runs.get(&id.run) {
+            run.excuse(&mut row);
+        }
         self.weigh_host(&mut row);
         if let Some(outgoing) = self.turn.outgoing.get_mut(&row.host) {
             // It was said again in this turn, before its end was known.

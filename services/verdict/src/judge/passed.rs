@@ -1,6 +1,6 @@
 //! Whether an attempt counts as passed, from its end and its results. May not: look at other attempts.
 
-use regatta_model::case::{CaseException, Results};
+use regatta_model::case::{CaseException, CaseStatus, Results};
 use regatta_model::{Blame, Outcome};
 
 /// What of an attempt's results says whether it passed: no names, which are many.
@@ -31,7 +31,8 @@ impl<'a> From<&'a Results> for Brief<'a> {
 /// beyond the outcome's name (empty: nothing).
 ///
 /// Exit status and results must agree: an exit with 0 and failing cases is no pass, nor is one whose results are cut,
-/// unreadable, or hold no case. An exit with another status is a failure, whether or not a case failed.
+/// unreadable, or hold no case. An exit with another status is a failure, whether or not a case failed; where all that
+/// failed is known to, that is what it means.
 pub fn passed_attempt<'a>(
     outcome: Outcome,
     results: impl Into<Brief<'a>>,
@@ -43,6 +44,10 @@ pub fn passed_attempt<'a>(
             None => (true, None, String::new()),
             Some(detail) => failed(format!("exit status 0, but {detail}")),
         },
+        Outcome::Exited { exit_code } if is_known(results) => {
+            let detail = format!("exit status {exit_code}: what failed is known to");
+            (true, None, detail)
+        }
         Outcome::Exited { exit_code } => {
             failed(format!("exit status {exit_code}{}", beside(results)))
         }
@@ -95,6 +100,12 @@ fn beside(results: &Brief<'_>) -> String {
             cases => format!(", though none of its {cases} cases failed"),
         }
     }
+}
+
+/// Whether cases failed that are known to, and nothing else is wrong.
+fn is_known(results: &Brief<'_>) -> bool {
+    let known = |exception: &CaseException| exception.status == CaseStatus::Known;
+    failing(results) == 0 && results.problems.is_empty() && results.exceptions.iter().any(known)
 }
 
 fn failing(results: &Brief<'_>) -> usize {

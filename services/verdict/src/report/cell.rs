@@ -30,6 +30,8 @@ pub(super) struct Cell {
     pub(super) flaky: Vec<CaseId>,
     /// Cases that never ran.
     pub(super) skipped: Vec<CaseId>,
+    /// Cases that failed as the matrix knows them to, sorted by name.
+    pub(super) known: Vec<CaseId>,
     /// Messages of failing cases.
     pub(super) messages: BTreeMap<CaseId, Arc<str>>,
     /// How the first failing attempt ended, and what is told of it as a whole.
@@ -58,6 +60,7 @@ struct Ends {
     failed: u32,
     passed: u32,
     skipped: u32,
+    known: u32,
     flaky: bool,
 }
 
@@ -90,7 +93,9 @@ impl Cell {
         };
         let failing = pick(|t| t.failed > 0 && t.passed == 0 && !t.flaky);
         let flaky = pick(|t| t.flaky || (t.failed > 0 && t.passed > 0));
-        let skipped = pick(|t| t.skipped > 0 && t.failed == 0 && t.passed == 0 && !t.flaky);
+        let known = pick(|t| t.known > 0);
+        let skipped =
+            pick(|t| t.skipped > 0 && t.failed == 0 && t.passed == 0 && t.known == 0 && !t.flaky);
         let count = |passed| {
             let number = decisive.iter().filter(|row| row.passed == passed).count();
             u32::try_from(number).unwrap_or(u32::MAX)
@@ -127,6 +132,7 @@ impl Cell {
             failing,
             flaky,
             skipped,
+            known,
             messages,
             end: first.map(|row| row.outcome),
             detail,
@@ -139,7 +145,7 @@ impl Cell {
 
     /// What is kept of it where it simply passed: at the first attempt for each that the matrix asks for.
     pub(super) fn plain(&self, cases: &mut Cases) -> Option<Plain> {
-        let simply = self.verdict == Verdict::Passed && self.failures == 0;
+        let simply = self.verdict == Verdict::Passed && self.failures == 0 && self.known.is_empty();
         let unmarked =
             usize::try_from(self.passes).is_ok_and(|passes| passes == self.attempts.len());
         if !simply || !unmarked {
@@ -157,15 +163,19 @@ impl Cell {
         let all = self.set.map_or(0, |set| length(&cases.in_order(set)));
         let (failed, skipped) = (length(&self.failing), length(&self.skipped));
         let flaky = length(&self.flaky);
-        let passed = all
-            .saturating_sub(failed)
-            .saturating_sub(skipped)
-            .saturating_sub(flaky);
+        // What failed once though it was known to fail otherwise is counted as that.
+        let known = self
+            .known
+            .iter()
+            .filter(|case| !cases.has(&self.failing, **case) && !cases.has(&self.flaky, **case));
+        let known = u64::try_from(known.count()).unwrap_or(u64::MAX);
+        let others = [failed, skipped, flaky, known];
         CaseCounts {
-            passed,
+            passed: others.into_iter().fold(all, u64::saturating_sub),
             failed,
             skipped,
             flaky,
+            known,
         }
     }
 }
@@ -199,6 +209,7 @@ fn merge_cases(decisive: &[&AttemptRow], cases: &mut Cases) -> Merged {
                 CaseStatus::Failed | CaseStatus::Error => tally.failed += 1,
                 CaseStatus::Skipped => tally.skipped += 1,
                 CaseStatus::Flaky => tally.flaky = true,
+                CaseStatus::Known => tally.known += 1,
                 CaseStatus::Passed => tally.passed += 1,
             }
             if exception.status != CaseStatus::Skipped

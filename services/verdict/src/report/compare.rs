@@ -210,6 +210,7 @@ impl Builder<'_> {
                 failing: &cell.failing,
                 flaky: &cell.flaky,
                 skipped: &cell.skipped,
+                known: &cell.known,
                 tally: Cow::Borrowed(&cell.tally),
             });
         }
@@ -227,6 +228,7 @@ impl Builder<'_> {
             failing: &[],
             flaky: &[],
             skipped,
+            known: &[],
             tally: Cow::Owned(Tally::passed(plain.passes, self.matrix.repeat())),
         })
     }

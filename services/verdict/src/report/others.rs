@@ -7,7 +7,7 @@ use regatta_model::report::{Finding, FindingKind};
 use regatta_model::{CellNumber, Outcome};
 
 use super::compare::Compared;
-use super::{AttemptRow, Builder, chance, failures};
+use super::{AttemptRow, Builder, chance, failures, known};
 
 /// Most cells that a finding lists.
 const CELLS_MOST: usize = 10_000;
@@ -33,12 +33,14 @@ impl HostFaults {
     }
 }
 
-/// All of them: first what kept cells from being tested, then what fails, what is flaky, then hosts.
+/// All of them: first what kept cells from being tested, then what fails, what is flaky, then hosts, and what
+/// is known.
 pub(super) fn findings(builder: &Builder<'_>, compared: &Compared) -> Vec<Finding> {
     let mut findings = untested(builder);
     findings.extend(failures::findings(builder, compared));
     findings.extend(chance::findings(builder, compared));
     findings.extend(hosts(builder));
+    findings.extend(known::findings(builder));
     findings
 }
 

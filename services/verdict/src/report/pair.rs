@@ -20,7 +20,7 @@ pub(super) enum Standing {
     Passes,
     Fails,
     Flaky,
-    /// It did not run, or there is no such case.
+    /// It did not run, there is no such case, or it failed as it is known to.
     Out,
 }
 
@@ -33,6 +33,7 @@ pub(super) struct Side<'a> {
     pub(super) failing: &'a [CaseId],
     pub(super) flaky: &'a [CaseId],
     pub(super) skipped: &'a [CaseId],
+    pub(super) known: &'a [CaseId],
     pub(super) tally: Cow<'a, Tally<CaseId>>,
 }
 
@@ -43,7 +44,10 @@ impl Side<'_> {
             Standing::Fails
         } else if cases.has(self.flaky, case) {
             Standing::Flaky
-        } else if cases.has(self.skipped, case) || !cases.contains(self.set, case) {
+        } else if cases.has(self.skipped, case)
+            || cases.has(self.known, case)
+            || !cases.contains(self.set, case)
+        {
             Standing::Out
         } else {
             Standing::Passes
@@ -95,6 +99,8 @@ impl Pair<'_> {
                 return Some((Answer::Unresolved, 0.0));
             }
             Some(Standing::Fails) => return None,
+            // Nobody asks whether a version broke what was known to be broken before it.
+            _ if case.is_some_and(|case| self.cases.has(self.baseline.known, case)) => return None,
             _ => {}
         }
         if sides.candidate.all().failed == 0 || sides.baseline.all().only_failed() {
@@ -134,7 +140,9 @@ impl Pair<'_> {
                 (Answer::Ask { .. } | Answer::Unresolved, case) => {
                     unresolved = true;
                     // Where the baseline never ran it, reruns would not tell.
-                    found.open.extend(case.filter(|_| self.sides(case).is_open()));
+                    found
+                        .open
+                        .extend(case.filter(|_| self.sides(case).is_open()));
                 }
             }
             let drifted = self.sides(case).has_drifted(&self.rule);
