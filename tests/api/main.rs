@@ -9,6 +9,7 @@ mod kit;
 mod known;
 mod pages;
 mod registry;
+mod resolved;
 mod retention;
 mod runs;
 mod sets;

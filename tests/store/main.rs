@@ -156,6 +156,7 @@ fn head(run: &str, state: RunState, sequence: u64) -> RunHead {
         state,
         submitted_ms: 5,
         ended_ms: state.is_over().then_some(99),
+        deep: state.is_over(),
         progress,
     };
     RunHead {

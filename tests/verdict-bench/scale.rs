@@ -150,6 +150,7 @@ pub fn table(args: &Args) -> Table {
         state: RunState::Finished,
         submitted_ms: 0,
         ended_ms: Some(1000),
+        deep: false,
         progress: Progress::default(),
     };
     let mut chance = Chance::new(args.seed);

@@ -113,6 +113,7 @@ fn summary(state: RunState) -> RunSummary {
         state,
         submitted_ms: 1000,
         ended_ms: Some(61_500),
+        deep: false,
         progress: Progress::default(),
     }
 }
@@ -701,6 +702,7 @@ fn a_run_that_goes_on_or_was_cancelled_says_so() {
     let report = |state| {
         let run = RunSummary {
             ended_ms: None,
+            deep: false,
             ..summary(state)
         };
         build(&ReportInput {

@@ -269,6 +269,9 @@ pub(crate) struct RerunArgs {
     /// Only the cells that did not pass
     #[arg(long)]
     pub(crate) failed: bool,
+    /// Only what is unresolved, with more attempts than the matrix allows: until it is known, up to 40 on each side
+    #[arg(long, conflicts_with = "failed")]
+    pub(crate) until_resolved: bool,
 }
 
 /// A report's format.

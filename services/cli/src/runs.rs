@@ -163,7 +163,10 @@ pub(crate) async fn rerun(context: &Context, options: &RerunArgs) -> Result<Exit
     let key = uuid::Uuid::new_v4().to_string();
     let work = async |client: &Client| {
         let id = resolve(client, &options.run).await?;
-        let path = format!("api/v1/runs/{id}/rerun?failed={}", options.failed);
+        let path = format!(
+            "api/v1/runs/{id}/rerun?failed={}&until_resolved={}",
+            options.failed, options.until_resolved
+        );
         let body = client.post_once(&path, &key).await?;
         let run: RunSummary = serde_json::from_slice(&body).map_err(Failure::platform)?;
         if !context.is_local() {

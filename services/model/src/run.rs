@@ -86,6 +86,9 @@ pub struct RunSummary {
     /// Milliseconds since 1970, once it is over.
     #[serde(default)]
     pub ended_ms: Option<u64>,
+    /// Whether somebody asked to go on until nothing is unresolved: then more reruns are allowed than the matrix says.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deep: bool,
     /// Its cells and where they stand.
     pub progress: Progress,
 }

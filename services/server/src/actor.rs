@@ -37,7 +37,7 @@ use crate::limits::{BATCH_MOST, COMMANDS_MOST, TICK_EVERY};
 use crate::metrics::Metrics;
 
 use book::OpenRun;
-pub(crate) use handle::{ActorHandle, HostInfo, NewSubmission, Synced, SyncedEnd};
+pub(crate) use handle::{ActorHandle, HostInfo, NewSubmission, Rerun, Synced, SyncedEnd};
 use handle::{Command, SyncedAnswer};
 pub(crate) use live::Live;
 

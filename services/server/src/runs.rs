@@ -11,6 +11,7 @@ use regatta_model::run::{RunSummary, Submission};
 use regatta_store::RunHead;
 use serde::Deserialize;
 
+use crate::actor::Rerun;
 use crate::answer::{Answer, Refusal, json};
 use crate::app::App;
 use crate::limits::{RUNS_PAGE, RUNS_PAGE_MOST};
@@ -148,17 +149,35 @@ pub(crate) async fn cancel(
 pub(crate) struct RerunQuery {
     #[serde(default)]
     failed: bool,
+    #[serde(default)]
+    until_resolved: bool,
 }
 
-/// `failed=true`: what did not pass gets another attempt, in the same run. Else: the same submission, as a new run.
+/// `failed=true`: what did not pass gets another attempt, in the same run. `until_resolved=true`: what is unresolved gets
+/// more of them than the matrix allows, in the same run. Else: the same submission, as a new run.
 pub(crate) async fn rerun(
     State(app): State<Arc<App>>,
     Path(run): Path<String>,
     asked: MaybeQuery<RerunQuery>,
 ) -> Answer<Response> {
     let run = run_id(&run)?;
-    if query(asked)?.failed {
-        return Ok(json(StatusCode::OK, &app.leader().await?.rerun(run).await?));
+    let RerunQuery {
+        failed,
+        until_resolved,
+    } = query(asked)?;
+    let what = match (failed, until_resolved) {
+        (true, true) => {
+            return Err(Refusal::bad(
+                "failed and until_resolved are two different things: ask for one of them",
+            ));
+        }
+        (true, false) => Some(Rerun::Failed),
+        (false, true) => Some(Rerun::Unresolved),
+        (false, false) => None,
+    };
+    if let Some(what) = what {
+        let summary = app.leader().await?.rerun(run, what).await?;
+        return Ok(json(StatusCode::OK, &summary));
     }
     let submission = submit::again(&app, recorded(&app, &run).await?).await?;
     let summary = app.leader().await?.submit(submission).await?;

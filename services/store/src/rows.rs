@@ -94,6 +94,7 @@ pub(crate) struct HeadColumns {
     sequence: i64,
     cancelled: i64,
     rerun_after: Option<i64>,
+    deep: i64,
 }
 
 impl HeadColumns {
@@ -105,6 +106,7 @@ impl HeadColumns {
                 state: state(self.state)?,
                 submitted_ms: from_sql(self.submitted_ms),
                 ended_ms: self.ended_ms.map(from_sql),
+                deep: self.deep != 0,
                 progress: Progress {
                     cells: from_sql(self.cells),
                     settled: from_sql(self.settled),

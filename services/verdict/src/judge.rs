@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use regatta_model::case::{CaseStatus, Results};
 use regatta_model::matrix::Matrix;
 use regatta_model::report::Verdict;
+use regatta_model::run::RunSummary;
 use regatta_model::{Blame, HostName, Ordinal, Outcome};
 
 use beside::Beside;
@@ -20,6 +21,9 @@ use crate::sequential::{Depth, Rule};
 
 /// Host faults that a cell outlives even where `rerun.at-most` is less: a lost host must not decide.
 pub const HOST_FAULTS_LEAST: u32 = 3;
+
+/// Reruns of a cell at most where somebody asked to go on until nothing is unresolved, if the matrix allows no more.
+pub const RERUNS_DEEP: u32 = 40;
 
 /// Failed images after which a cell is given up: a missing image is missing on every host.
 pub const IMAGE_FAULTS_MOST: u32 = 3;
@@ -101,6 +105,8 @@ pub struct Policy {
     pub at_most: u32,
     /// How often a verdict may be wrong (`rerun.error-rate`), from 0 to 1.
     pub error_rate: f64,
+    /// How hard to look.
+    pub depth: Depth,
 }
 
 impl Policy {
@@ -111,6 +117,20 @@ impl Policy {
             repeat: matrix.repeat(),
             at_most: rerun.at_most,
             error_rate: rerun.error_rate,
+            depth: Depth::Usual,
+        }
+    }
+
+    /// What holds for a run: what its matrix says, and what somebody asked for since.
+    pub fn of_run(matrix: &Matrix, run: &RunSummary) -> Self {
+        let policy = Self::of(matrix);
+        if !run.deep {
+            return policy;
+        }
+        Self {
+            at_most: policy.at_most.max(RERUNS_DEEP),
+            depth: Depth::Deep,
+            ..policy
         }
     }
 
@@ -119,7 +139,7 @@ impl Policy {
         Rule {
             error_rate: self.error_rate,
             reruns_most: self.at_most,
-            depth: Depth::Usual,
+            depth: self.depth,
         }
     }
 }
@@ -131,6 +151,7 @@ impl Default for Policy {
             repeat: 1,
             at_most: 10,
             error_rate: 0.01,
+            depth: Depth::Usual,
         }
     }
 }

@@ -153,7 +153,7 @@ impl<'a> Builder<'a> {
             },
             hosts: BTreeMap::new(),
             earlier: BTreeMap::new(),
-            rule: Policy::of(matrix).rule(),
+            rule: Policy::of_run(matrix, run).rule(),
             few: false,
         }
     }

@@ -62,7 +62,7 @@ struct Begun {
 
 impl OpenRun {
     pub(super) fn new(matrix: Arc<Matrix>, pins: Pins, holds: Vec<Hold>, head: RunHead) -> Self {
-        let policy = Policy::of(&matrix);
+        let policy = Policy::of_run(&matrix, &head.summary);
         Self {
             matrix,
             pins,

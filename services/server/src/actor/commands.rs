@@ -6,7 +6,7 @@ use regatta_scheduler::{Event, Policy};
 use regatta_store::{NewRun, RunHead};
 
 use super::book::OpenRun;
-use super::handle::{Command, HostInfo, NewSubmission, Reply, store_policy};
+use super::handle::{Command, HostInfo, NewSubmission, Reply, Rerun, store_policy};
 use super::{Actor, Todo, wall_ms};
 use crate::answer::{Answer, Refusal};
 use crate::limits::OPEN_RUNS_MOST;
@@ -41,8 +41,8 @@ impl Actor {
                 let answer = self.cancel(run).await;
                 self.say(reply, answer);
             }
-            Command::Rerun(run, reply) => {
-                let answer = self.rerun(run).await;
+            Command::Rerun(run, what, reply) => {
+                let answer = self.rerun(run, what).await;
                 self.say(reply, answer);
             }
             Command::Policy {
@@ -137,6 +137,7 @@ impl Actor {
             state: RunState::Queued,
             submitted_ms: wall_ms(),
             ended_ms: None,
+            deep: false,
             progress: Progress {
                 cells,
                 ..Progress::default()
@@ -191,7 +192,7 @@ impl Actor {
             .ok_or_else(|| no_run(&id))
     }
 
-    async fn rerun(&mut self, id: RunId) -> Answer<RunSummary> {
+    async fn rerun(&mut self, id: RunId, what: Rerun) -> Answer<RunSummary> {
         if self.runs.contains_key(&id) || self.turn.over.contains_key(&id) {
             let detail = format!("run {id} is not over yet; wait for its end, or cancel it first");
             return Err(Refusal::conflict("not-over", detail));
@@ -203,17 +204,22 @@ impl Actor {
             return Err(no_run(&id));
         };
         let old = record.head.summary.state;
-        record.head.rerun_after = Some(record.head.sequence);
+        match what {
+            Rerun::Failed => record.head.rerun_after = Some(record.head.sequence),
+            Rerun::Unresolved => record.head.summary.deep = true,
+        }
         record.head.cancelled = false;
         let (mut run, mut work, _) = self.take_up_run(record).await.map_err(|error| {
             tracing::error!("run {id} cannot be taken up: {error}");
             Refusal::busy(format!("run {id} cannot be taken up: {error}"))
         })?;
         if run.head.summary.progress.settled == work.cells {
-            return Err(Refusal::conflict(
-                "passed",
-                format!("every cell of run {id} passed: there is nothing to run again"),
-            ));
+            let (kind, why) = match what {
+                Rerun::Failed => ("passed", "every cell of it passed"),
+                Rerun::Unresolved => ("resolved", "no further attempt would tell more of it"),
+            };
+            let detail = format!("there is nothing to run again of run {id}: {why}");
+            return Err(Refusal::conflict(kind, detail));
         }
         self.turn
             .batch

@@ -85,12 +85,21 @@ pub(crate) struct HostInfo {
 
 pub(crate) type Reply<T> = oneshot::Sender<T>;
 
+/// What of a run that is over gets further attempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rerun {
+    /// Every cell that did not pass, one.
+    Failed,
+    /// Every cell of which more attempts would tell what is unresolved, as many as that takes.
+    Unresolved,
+}
+
 /// What the actor is asked.
 pub(super) enum Command {
     Submit(Box<NewSubmission>, Reply<Answer<RunSummary>>),
     Sync(Box<Synced>, Reply<SyncedAnswer>),
     Cancel(RunId, Reply<Answer<RunSummary>>),
-    Rerun(RunId, Reply<Answer<RunSummary>>),
+    Rerun(RunId, Rerun, Reply<Answer<RunSummary>>),
     Policy {
         host: HostName,
         policy: Policy,
@@ -154,9 +163,9 @@ impl ActorHandle {
             .await?
     }
 
-    /// Runs what did not pass once more, in the same run.
-    pub(crate) async fn rerun(&self, run: RunId) -> Answer<RunSummary> {
-        self.ask(ANSWER_WITHIN, |reply| Command::Rerun(run, reply))
+    /// Goes on with a run that is over.
+    pub(crate) async fn rerun(&self, run: RunId, what: Rerun) -> Answer<RunSummary> {
+        self.ask(ANSWER_WITHIN, |reply| Command::Rerun(run, what, reply))
             .await?
     }
 

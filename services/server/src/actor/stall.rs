@@ -30,7 +30,7 @@ impl Actor {
     fn refuse(&mut self, command: Command) {
         match command {
             Command::Sync(synced, reply) => self.keep(*synced, reply),
-            Command::Submit(_, reply) | Command::Cancel(_, reply) | Command::Rerun(_, reply) => {
+            Command::Submit(_, reply) | Command::Cancel(_, reply) | Command::Rerun(_, _, reply) => {
                 drop(reply.send(Err(refusal())));
             }
             Command::Prune(_, reply) => drop(reply.send(Err(refusal()))),

@@ -136,14 +136,14 @@ fn of_runs() -> Vec<Row> {
             ..row(Post, "/api/v1/runs/{run}/cancel", "cancelRun", "End a run")
         },
         Row {
-            query: &["failed"],
+            query: &["failed", "until_resolved"],
             headers: &["Idempotency-Key"],
             gives: json_of("RunSummary"),
             ..row(
                 Post,
                 "/api/v1/runs/{run}/rerun",
                 "rerunRun",
-                "Run again: with failed=true what did not pass, in the same run; else all, as a new one (201)",
+                "Run again: with failed=true what did not pass, with until_resolved=true what is unresolved, in the same run; else all, as a new one (201)",
             )
         },
     ]

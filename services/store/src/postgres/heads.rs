@@ -16,7 +16,7 @@ pub(super) async fn insert_states(
     }
     keys.know_runs(db, states.iter().map(|state| &state.run))
         .await?;
-    let mut columns: [Vec<i64>; 6] = Default::default();
+    let mut columns: [Vec<i64>; 7] = Default::default();
     for state in states {
         let values = [
             keys.run(&state.run)?,
@@ -59,6 +59,7 @@ pub(super) async fn update_heads(db: &mut PgConnection, heads: &[RunHead]) -> Re
             to_sql(summary.progress.settled),
             to_sql(summary.progress.failing),
             to_sql(summary.progress.attempts),
+            i64::from(summary.deep),
         ];
         for (column, value) in columns.iter_mut().zip(values) {
             column.push(value);
@@ -74,10 +75,11 @@ pub(super) async fn update_heads(db: &mut PgConnection, heads: &[RunHead]) -> Re
         .collect();
     let mut query = sqlx::query(
         "UPDATE runs SET state = new.state, cancelled = new.cancelled, sequence = new.sequence, settled = new.settled, \
-         failing = new.failing, attempts = new.attempts, ended_ms = new.ended_ms, rerun_after = new.rerun_after \
+         failing = new.failing, attempts = new.attempts, deep = new.deep, ended_ms = new.ended_ms, \
+         rerun_after = new.rerun_after \
          FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], \
-         $8::bigint[], $9::bigint[]) \
-         AS new (id, state, cancelled, sequence, settled, failing, attempts, ended_ms, rerun_after) \
+         $8::bigint[], $9::bigint[], $10::bigint[]) \
+         AS new (id, state, cancelled, sequence, settled, failing, attempts, deep, ended_ms, rerun_after) \
          WHERE runs.id = new.id",
     )
     .bind(ids);

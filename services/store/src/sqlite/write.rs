@@ -352,7 +352,7 @@ async fn update_head(db: &mut SqliteConnection, head: &RunHead) -> Result<(), Er
     let summary = &head.summary;
     sqlx::query(
         "UPDATE runs SET state = ?, cancelled = ?, ended_ms = ?, sequence = ?, settled = ?, failing = ?, \
-         attempts = ?, rerun_after = ? WHERE id = ?",
+         attempts = ?, rerun_after = ?, deep = ? WHERE id = ?",
     )
     .bind(of_state(summary.state))
     .bind(i64::from(head.cancelled))
@@ -362,6 +362,7 @@ async fn update_head(db: &mut SqliteConnection, head: &RunHead) -> Result<(), Er
     .bind(to_sql(summary.progress.failing))
     .bind(to_sql(summary.progress.attempts))
     .bind(head.rerun_after.map(to_sql))
+    .bind(i64::from(summary.deep))
     .bind(summary.run.as_str())
     .execute(db)
     .await

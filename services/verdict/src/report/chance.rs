@@ -154,13 +154,18 @@ fn unresolved(
     );
     format!(
         "{} failed {} of {} times in {} and {} of {} times in the baseline: that does not tell whether it is broken; more \
-         reruns would (`rerun: {{at-most: ...}}`)",
+         reruns would (`{}`)",
         builder.cases.name(case),
         own.failed,
         own.runs,
         which_cells(builder, cells),
         before.failed,
         before.runs,
+        if builder.run.deep {
+            "rerun: {at-most: ...}".to_owned()
+        } else {
+            format!("regatta rerun {} --until-resolved", builder.run.run)
+        },
     )
 }
 

@@ -72,6 +72,7 @@ impl World {
             state: RunState::Running,
             submitted_ms: 0,
             ended_ms: None,
+            deep: false,
             progress: Progress::default(),
         };
         let head = RunHead {

@@ -1,0 +1,3 @@
+-- Runs of which somebody asked to go on until nothing is unresolved.
+
+ALTER TABLE runs ADD COLUMN deep BIGINT NOT NULL DEFAULT 0;
