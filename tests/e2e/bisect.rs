@@ -1,7 +1,11 @@
 //! `bisect`: the first bad value is named with its probability, by fewer attempts than trying every value often would take.
 
+use std::time::Duration;
+
 use regatta_tests::busybox;
 use regatta_tests::command::Data;
+use regatta_tests::process::{Host, Process, Server};
+use regatta_tests::wait_until;
 use serde_json::Value;
 
 /// Fourteen versions, of which those from `bad` on fail; every version fails by chance in `flaky` of 100 attempts. A version
@@ -92,4 +96,53 @@ fn a_version_that_cannot_be_set_up_is_passed_over() {
         said.contains("version v8 cannot be tested and is left out"),
         "{said}"
     );
+}
+
+#[test]
+fn an_interrupted_search_leaves_no_run_behind() {
+    regatta_tests::need_root();
+    let server = Server::start(10);
+    busybox::import(&server.data);
+    let _host = Host::start(&server, "one", 2);
+    let text = "name: course\nimage: busybox\naxes: {version: {values: [1, 2, 3, 4], ordered: true}}\n\
+                test: {run: exec sleep 1000}\n";
+    let file = server.data.file("matrix.yaml", text);
+    let arguments = [
+        "bisect",
+        file.to_str().unwrap(),
+        "--axis",
+        "version",
+        "--jobs",
+        "6",
+        "--server",
+        &server.url,
+    ];
+    let mut command = server.data.command(arguments);
+    let mut search = Process::start(&mut command, &server.data.path().join("bisect.log"));
+    let runs = || {
+        let runs = server.get("/api/v1/runs").unwrap_or_default();
+        let runs = runs.as_array().cloned().unwrap_or_default();
+        let states = runs
+            .iter()
+            .map(|run| run["state"].as_str().unwrap_or_default().to_owned());
+        states.collect::<Vec<String>>()
+    };
+    let bound = Duration::from_secs(60);
+    // The ends are asked three times, each time in a run of its own.
+    wait_until("three runs, of which one goes on", bound, || {
+        let runs = runs();
+        runs.len() == 3 && runs.iter().any(|state| state == "running")
+    });
+    let status = format!("/proc/{}/status", search.pid());
+    let catches = || {
+        let status = std::fs::read_to_string(&status).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        caught.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).unwrap() & 2 != 0)
+    };
+    wait_until("the search would hear Ctrl-C", bound, catches);
+    search.signal("INT");
+    search.wait();
+    wait_until("all are cancelled", bound, || {
+        runs().iter().all(|state| state == "cancelled")
+    });
 }

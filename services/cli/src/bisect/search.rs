@@ -196,9 +196,15 @@ impl<'a> Search<'a> {
             self.runs += 1;
             layers.push((layer, run.run));
         }
-        for (layer, run) in layers {
+        let mut layers = layers.into_iter();
+        while let Some((layer, run)) = layers.next() {
             let watched = watch::watch(self.context, self.client, run.as_str()).await?;
             if watched == Watched::Interrupted {
+                // Only the run that was watched is cancelled by that.
+                for (_, run) in layers {
+                    let path = format!("api/v1/runs/{run}/cancel");
+                    self.client.post(&path).await?;
+                }
                 return Err(Failure::wrong("interrupted").with_status(130));
             }
             let report = self.client.report(run.as_str()).await?;

@@ -16,7 +16,7 @@ pub(super) async fn insert_states(
     }
     keys.know_runs(db, states.iter().map(|state| &state.run))
         .await?;
-    let mut columns: [Vec<i64>; 7] = Default::default();
+    let mut columns: [Vec<i64>; 6] = Default::default();
     for state in states {
         let values = [
             keys.run(&state.run)?,
@@ -49,7 +49,7 @@ pub(super) async fn update_heads(db: &mut PgConnection, heads: &[RunHead]) -> Re
         return Ok(());
     }
     let ids: Vec<&str> = heads.iter().map(|head| head.summary.run.as_str()).collect();
-    let mut columns: [Vec<i64>; 6] = Default::default();
+    let mut columns: [Vec<i64>; 7] = Default::default();
     for head in heads {
         let summary = &head.summary;
         let values = [
