@@ -140,7 +140,7 @@ impl Server {
                     match store(request, file, bytes).await {
                         Ok(true) => return Ok(()),
                         Ok(false) => {
-                            tracing::debug!("a file of {attempt} is in the bucket already")
+                            tracing::debug!("a file of {attempt} is in the bucket already");
                         }
                         Err(error) => {
                             let of = what.artifact().unwrap_or("the log");
@@ -224,7 +224,8 @@ async fn put(request: RequestBuilder, file: File, bytes: u64) -> Result<Response
     let mut sending = std::pin::pin!(request.send());
     loop {
         tokio::select! {
-            answer = &mut sending => return Ok(answer?),
+            // Without its URL, which is a licence.
+            answer = &mut sending => return Ok(answer.map_err(reqwest::Error::without_url)?),
             moved = tokio::time::timeout(STALL, moved.notified()) => {
                 if moved.is_err() {
                     let seconds = STALL.as_secs();
