@@ -26,6 +26,8 @@ const DIRECT_AGAIN_AFTER: Duration = Duration::from_mins(5);
 
 /// Longest answer of a store that is read for its reason, in bytes.
 const REASON_MOST: usize = 16 << 10;
+/// Characters of that reason which are repeated.
+const CODE_MOST: usize = 64;
 
 /// What is uploaded.
 #[derive(Clone, Copy, Debug)]
@@ -167,7 +169,7 @@ impl Server {
                 .append_pair("generation", &generation.to_string());
         }
         let answer = put(self.ways.server.put(url), file, bytes).await?;
-        understood(answer).await.map(drop)
+        in_time(understood(answer)).await?.map(drop)
     }
 
     /// Where a file goes. A server that does not say takes it, or says then why not.
@@ -195,6 +197,13 @@ impl Server {
     }
 }
 
+/// The next step of an upload.
+async fn in_time<T>(step: impl Future<Output = T>) -> Result<T, Error> {
+    let done = tokio::time::timeout(STALL, step).await;
+    let seconds = STALL.as_secs();
+    done.map_err(|_| Error::Unreachable(format!("nothing moved for {seconds} seconds")))
+}
+
 /// To a store that is not the server. False: something is there already, which only the server replaces.
 async fn store(request: RequestBuilder, file: File, bytes: u64) -> Result<bool, String> {
     let answer = put(request, file, bytes).await;
@@ -203,13 +212,18 @@ async fn store(request: RequestBuilder, file: File, bytes: u64) -> Result<bool, 
     if status.is_success() {
         return Ok(true);
     }
-    if status == StatusCode::PRECONDITION_FAILED {
+    if matches!(
+        status,
+        StatusCode::PRECONDITION_FAILED | StatusCode::CONFLICT
+    ) {
         return Ok(false);
     }
-    let text = body(answer, REASON_MOST).await.unwrap_or_default();
+    let reason = in_time(body(answer, REASON_MOST)).await;
+    let text = reason.and_then(|text| text).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let code = text.split_once("<Code>").map_or("", |(_, rest)| rest);
     let code = code.split_once("</Code>").map_or("", |(code, _)| code);
+    let code: String = code.chars().take(CODE_MOST).collect();
     Err(format!("{status} {code}").trim().to_owned())
 }
 
@@ -226,12 +240,7 @@ async fn put(request: RequestBuilder, file: File, bytes: u64) -> Result<Response
         tokio::select! {
             // Without its URL, which is a licence.
             answer = &mut sending => return Ok(answer.map_err(reqwest::Error::without_url)?),
-            moved = tokio::time::timeout(STALL, moved.notified()) => {
-                if moved.is_err() {
-                    let seconds = STALL.as_secs();
-                    return Err(Error::Unreachable(format!("nothing moved for {seconds} seconds")));
-                }
-            }
+            moved = in_time(moved.notified()) => moved?,
         }
     }
 }
