@@ -197,6 +197,7 @@ async fn promtool_accepts_the_metrics_and_they_count() {
         "regatta_sync_seconds_bucket",
         "regatta_store_operation_seconds_bucket{le=\"0.0001\",operation=\"commit\"}",
         "regatta_image_pull_bytes_total",
+        "regatta_upload_bytes_total{to=\"bucket\"}",
         "regatta_build_info{version=\"",
     ] {
         assert!(page.contains(name), "{name}\n{page}");

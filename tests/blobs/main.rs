@@ -1,6 +1,7 @@
 //! Logs and artifacts: the same stories over a directory and over an S3 server, and what only a bucket can do wrong.
 
 mod bucket;
+mod direct;
 #[expect(dead_code, reason = "the suite api uses the rest of it")]
 #[path = "../api/kit.rs"]
 mod kit;

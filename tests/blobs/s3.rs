@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use hyper::Response;
 use hyper::server::conn::http1;
@@ -36,6 +36,10 @@ pub struct Seen {
     pub parts_most: AtomicUsize,
     /// Requests that drop many at once.
     pub sweeps: AtomicUsize,
+    /// Requests whose URL is signed, answered or refused.
+    pub signed: AtomicUsize,
+    /// Whether those are refused.
+    pub signed_refused: AtomicBool,
 }
 
 pub struct S3 {
@@ -130,6 +134,12 @@ impl S3 {
         left
     }
 
+    /// How long an object is.
+    pub fn bytes(&self, key: &str) -> u64 {
+        let file = self.directory.path().join("root").join(key);
+        std::fs::metadata(file).unwrap().len()
+    }
+
     /// The file with the authority that a client must trust.
     pub fn authority(&self) -> std::path::PathBuf {
         self.directory.path().join("ca")
@@ -145,6 +155,10 @@ async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin, service: S3Service,
             if query.starts_with("delete") {
                 seen.sweeps.fetch_add(1, Ordering::Relaxed);
             }
+            let signed = query.contains("X-Amz-Signature=");
+            if signed {
+                seen.signed.fetch_add(1, Ordering::Relaxed);
+            }
             let take = |left: &AtomicUsize| {
                 let less = |left: usize| left.checked_sub(1);
                 left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
@@ -152,7 +166,9 @@ async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin, service: S3Service,
             };
             let refused = if take(&seen.busy) {
                 Some(503)
-            } else if part && !take(&seen.parts_most) {
+            } else if part && !take(&seen.parts_most)
+                || signed && seen.signed_refused.load(Ordering::Relaxed)
+            {
                 Some(403)
             } else {
                 None

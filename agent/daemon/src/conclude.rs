@@ -18,6 +18,7 @@ use crate::outbox::OUTCOME_MOST;
 use crate::outcome;
 use crate::records::{Places, Record};
 use crate::server::Error;
+use crate::uploads::Upload;
 
 /// Between two tries of an upload: the first pause, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
@@ -178,7 +179,8 @@ async fn upload_log(
 ) -> LogPlace {
     let mut patience = Patience::default();
     loop {
-        let sent = host.server.put_log(attempt, by, &places.packed_log).await;
+        let log = Upload::Log(&places.packed_log);
+        let sent = host.server.upload(attempt, by, log).await;
         match sent {
             Ok(()) => return LogPlace::Uploaded { bytes },
             Err(error) if error.is_passing() => patience.wait(error).await,
@@ -196,7 +198,9 @@ async fn artifacts(host: &Arc<Host>, outcome: &mut EndedAttempt, left: Vec<Left>
     for left in left {
         let mut patience = Patience::default();
         let sent = loop {
-            match send_artifact(host, &outcome.attempt, outcome.files, &left).await {
+            let artifact = Upload::Artifact(&left);
+            let (attempt, by) = (&outcome.attempt, outcome.files);
+            match host.server.upload(attempt, by, artifact).await {
                 Err(error) if error.is_passing() => patience.wait(error).await,
                 sent => break sent,
             }
@@ -212,21 +216,6 @@ async fn artifacts(host: &Arc<Host>, outcome: &mut EndedAttempt, left: Vec<Left>
         });
     }
     taken
-}
-
-async fn send_artifact(
-    host: &Host,
-    attempt: &AttemptId,
-    by: Option<u64>,
-    left: &Left,
-) -> Result<(), Error> {
-    let opened = left.clone();
-    let file = blocking(move || opened.open()).await;
-    let file = file.map_err(|failure| Error::Nonsense(failure.detail))?;
-    let file = file.map_err(|error| Error::Nonsense(error.to_string()))?;
-    host.server
-        .put_artifact(attempt, by, &left.name, tokio::fs::File::from_std(file))
-        .await
 }
 
 /// Sentences after one another; empty ones are none.

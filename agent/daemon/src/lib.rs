@@ -43,6 +43,7 @@ pub mod server;
 mod setup;
 mod sync;
 pub mod tree;
+mod uploads;
 
 pub use agent::{Agent, Error, Options};
 pub use layout::Layout;

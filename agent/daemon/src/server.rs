@@ -1,19 +1,21 @@
-//! The agent's side of HTTP: sync, uploads, blobs. May not: decide when, or try again (but for what the
+//! The agent's side of HTTP: sync, blobs; uploads stand beside it. May not: decide when, or try again (but for what the
 //! callers ask).
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use regatta_model::Digest;
 use regatta_model::case::ToldResults;
 use regatta_model::problem::Problem;
 use regatta_model::wire::{SYNC_BYTES_MOST, SyncRequest, SyncResponse};
-use regatta_model::{AttemptId, Digest};
-use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
+use reqwest::{Client, ClientBuilder, RequestBuilder, Response, StatusCode, Url};
+
+use crate::uploads::Ways;
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -21,11 +23,14 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// How long a sync may take beyond the time that it asked the server to wait.
 const SYNC: Duration = Duration::from_secs(15);
 
-/// How long an upload may take without any progress.
-const STALL: Duration = Duration::from_mins(1);
+/// How long a server may be silent within an answer, and before it.
+const SILENT: Duration = Duration::from_mins(1);
 
 /// Longest text of a problem that is read, in bytes.
 const PROBLEM_MOST: usize = 16 << 10;
+
+/// Longest answer to where a file goes, in bytes; a signed URL has a key of 1024 and credentials.
+pub(crate) const PLACE_MOST: usize = 16 << 10;
 
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,23 +134,30 @@ pub struct Server {
     current: Arc<AtomicUsize>,
     /// Whether files may be uploaded by generation, as it said last.
     generations: Arc<AtomicBool>,
+    pub(crate) ways: Ways,
     address: Address,
+}
+
+/// What all clients have in common.
+pub(crate) fn client() -> ClientBuilder {
+    // The first one counts; whoever installed one before chose the same.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    Client::builder()
+        .connect_timeout(CONNECT)
+        .user_agent(concat!("regatta-agent/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
 }
 
 impl Server {
     /// Makes the client; connects to nothing yet.
     pub fn new(address: Address) -> Result<Self, Error> {
-        // The first one counts; whoever installed one before chose the same.
-        drop(rustls::crypto::ring::default_provider().install_default());
-        let mut builder = Client::builder()
-            .connect_timeout(CONNECT)
-            .read_timeout(STALL)
-            .user_agent(concat!("regatta-agent/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none());
+        let mut builder = client().read_timeout(SILENT);
+        let mut socket = None;
         let bases = match &address {
             Address::Urls(urls) => urls.clone(),
             Address::Unix(path) => {
                 builder = builder.unix_socket(path.as_path());
+                socket = Some(path);
                 vec![Url::parse("http://localhost/").map_err(|e| Error::Nonsense(e.to_string()))?]
             }
         };
@@ -154,6 +166,7 @@ impl Server {
             bases: bases.into(),
             current: Arc::default(),
             generations: Arc::default(),
+            ways: Ways::new(socket)?,
             address,
         })
     }
@@ -189,7 +202,14 @@ impl Server {
         Some((format!("{host}{port}"), url.scheme() == "http"))
     }
 
-    fn url<'a>(&self, segments: impl IntoIterator<Item = &'a str>) -> Result<Url, Error> {
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(crate) fn url<'a>(
+        &self,
+        segments: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Url, Error> {
         let mut url = self.base()?.clone();
         url.path_segments_mut()
             .map_err(|()| Error::Nonsense("the address has no path".to_owned()))?
@@ -208,6 +228,7 @@ impl Server {
             serde_json::from_slice(&body).map_err(|error| Error::Nonsense(error.to_string()))?;
         self.generations
             .store(answer.takes_generations, Ordering::Relaxed);
+        self.ways.heard(answer.direct_from);
         Ok(answer)
     }
 
@@ -215,81 +236,6 @@ impl Server {
     pub fn files_by(&self, generation: u64) -> Option<u64> {
         let taken = self.generations.load(Ordering::Relaxed);
         taken.then_some(generation)
-    }
-
-    /// Uploads an attempt's log, compressed. `by`: see [`Self::files_by`].
-    pub async fn put_log(
-        &self,
-        attempt: &AttemptId,
-        by: Option<u64>,
-        file: &Path,
-    ) -> Result<(), Error> {
-        self.put(attempt, by, &["log"], file).await
-    }
-
-    /// Uploads an artifact; `path` is relative, with `/`.
-    pub async fn put_artifact(
-        &self,
-        attempt: &AttemptId,
-        by: Option<u64>,
-        path: &str,
-        file: tokio::fs::File,
-    ) -> Result<(), Error> {
-        let segments: Vec<&str> = std::iter::once("artifacts")
-            .chain(path.split('/'))
-            .collect();
-        self.put_open(attempt, by, &segments, file).await
-    }
-
-    async fn put(
-        &self,
-        attempt: &AttemptId,
-        by: Option<u64>,
-        tail: &[&str],
-        file: &Path,
-    ) -> Result<(), Error> {
-        let opened = tokio::fs::File::open(file).await;
-        let opened =
-            opened.map_err(|error| Error::Nonsense(format!("{}: {error}", file.display())))?;
-        self.put_open(attempt, by, tail, opened).await
-    }
-
-    async fn put_open(
-        &self,
-        attempt: &AttemptId,
-        by: Option<u64>,
-        tail: &[&str],
-        file: tokio::fs::File,
-    ) -> Result<(), Error> {
-        let length = file
-            .metadata()
-            .await
-            .map_err(|e| Error::Nonsense(e.to_string()))?
-            .len();
-        let (cell, ordinal) = (attempt.cell.to_string(), attempt.ordinal.to_string());
-        let head = [
-            "api",
-            "v1",
-            "runs",
-            attempt.run.as_str(),
-            "cells",
-            &cell,
-            "attempts",
-            &ordinal,
-        ];
-        let mut url = self.url(head.into_iter().chain(tail.iter().copied()))?;
-        if let Some(generation) = by {
-            url.query_pairs_mut()
-                .append_pair("generation", &generation.to_string());
-        }
-        let stream = tokio_util::io::ReaderStream::new(file);
-        let body = reqwest::Body::wrap_stream(stream);
-        let builder = self
-            .client
-            .put(url)
-            .header("content-length", length)
-            .body(body);
-        send(builder).await.map(drop)
     }
 
     /// Begins to fetch a blob of the server's store.
@@ -301,8 +247,12 @@ impl Server {
     }
 }
 
-async fn send(builder: RequestBuilder) -> Result<Response, Error> {
-    let response = builder.send().await?;
+pub(crate) async fn send(builder: RequestBuilder) -> Result<Response, Error> {
+    understood(builder.send().await?).await
+}
+
+/// A server's answer, if it did what it was asked.
+pub(crate) async fn understood(response: Response) -> Result<Response, Error> {
     let status = response.status();
     if status.is_success() {
         return Ok(response);
@@ -326,7 +276,7 @@ async fn send(builder: RequestBuilder) -> Result<Response, Error> {
 }
 
 /// A response's body, if it is no longer than `most` bytes.
-async fn body(response: Response, most: usize) -> Result<Vec<u8>, Error> {
+pub(crate) async fn body(response: Response, most: usize) -> Result<Vec<u8>, Error> {
     let mut body = Vec::new();
     let mut chunks = response.bytes_stream();
     while let Some(chunk) = chunks.next().await {

@@ -194,6 +194,12 @@ pub(crate) struct ServerArgs {
     /// file://DIR or s3://BUCKET[/PREFIX], with the AWS_... variables; default: in the data directory
     #[arg(long, value_name = "URL")]
     pub(crate) blobs: Option<String>,
+    /// Where hosts reach the bucket, for large uploads; default: where this server does
+    #[arg(long, value_name = "URL", conflicts_with = "no_direct_uploads")]
+    pub(crate) blobs_public_endpoint: Option<String>,
+    /// Hosts bring everything to this server, nothing straight to the bucket
+    #[arg(long)]
+    pub(crate) no_direct_uploads: bool,
     /// Remove runs that ended so long ago, like 90d; default: never
     #[arg(long, value_name = "AGE")]
     pub(crate) keep: Option<String>,

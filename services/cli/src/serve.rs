@@ -60,6 +60,8 @@ pub(crate) async fn server(context: &Context, options: ServerArgs) -> Result<Exi
     if let Some(blobs) = options.blobs {
         start.blobs = blobs;
     }
+    start.blobs_public_endpoint = options.blobs_public_endpoint;
+    start.direct_uploads = !options.no_direct_uploads;
     let keep = options.keep.as_deref();
     let keep = quantity("keep", keep, "a time like 90d", parse_duration_ms)?;
     start.keep = keep.map(std::time::Duration::from_millis);

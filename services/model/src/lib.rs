@@ -21,6 +21,7 @@ pub mod problem;
 pub mod report;
 pub mod resources;
 pub mod run;
+pub mod upload;
 pub mod wait;
 pub mod wire;
 

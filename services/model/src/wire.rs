@@ -356,6 +356,9 @@ pub struct SyncResponse {
     /// Whether logs and artifacts may be uploaded by generation (`?generation=N`).
     #[serde(default)]
     pub takes_generations: bool,
+    /// Of a file of so many bytes or more, the server is asked where it goes ([`crate::upload`]); none: of no file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub direct_from: Option<u64>,
     /// How many more canaries the server wants to see now; at most [`CANARIES_MOST`].
     #[serde(default, skip_serializing_if = "is_zero")]
     pub canaries: u32,

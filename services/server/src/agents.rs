@@ -28,6 +28,7 @@ pub(crate) async fn sync(
     let mut answer = leader.sync(synced).await?;
     answer.response.takes_sets = true;
     answer.response.takes_generations = true;
+    answer.response.direct_from = app.direct_from;
     answer.response.unknown_sets = unknown_sets;
     let took = begun.elapsed().saturating_sub(answer.waited);
     app.metrics.sync_seconds.observe(took.as_secs_f64());

@@ -24,8 +24,8 @@ use crate::registry::Uploads;
 use crate::sets::Sets;
 use crate::{Address, Error, Options};
 use crate::{
-    agents, artifacts, attempts, cells, events, history, hosts, logs, metrics, openapi, pass_on,
-    registry, retention, runs,
+    agents, artifacts, attempts, cells, direct, events, history, hosts, logs, metrics, openapi,
+    pass_on, registry, retention, runs,
 };
 
 /// How long a request waits for a leader.
@@ -35,6 +35,8 @@ const LEADER_WITHIN: Duration = Duration::from_secs(2);
 pub(crate) struct App {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) blobs: Blobs,
+    /// Bytes of a file from which an agent is told to bring it elsewhere.
+    pub(crate) direct_from: Option<u64>,
     pub(crate) images: regatta_image::Store,
     pub(crate) role: watch::Receiver<Role>,
     /// What speaks to other servers.
@@ -66,7 +68,11 @@ impl App {
         let directory = options.data.join("server");
         make(&directory)?;
         let store = regatta_store::open(&options.database).await?;
-        let blobs = Blobs::open(&options.blobs).await?;
+        let mut blobs = Blobs::open(&options.blobs).await?;
+        if let Some(endpoint) = &options.blobs_public_endpoint {
+            blobs = blobs.reached_at("--blobs-public-endpoint", endpoint)?;
+        }
+        let direct_from = direct::from(options.direct_uploads, &blobs);
         let images = regatta_image::Store::open(&options.images).map_err(Error::Images)?;
         let uploads_at = directory.join("uploads");
         make(&uploads_at)?;
@@ -97,6 +103,7 @@ impl App {
         let app = Arc::new(Self {
             store,
             blobs,
+            direct_from,
             images,
             role: followed,
             others: pass_on::client()?,
@@ -169,6 +176,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/runs/{run}/cells/{cell}", get(cells::show))
         .route("/api/v1/runs/{run}/cells/{cell}/plan", get(attempts::plan))
         .route(&format!("{attempt}/log"), get(logs::show).put(logs::upload))
+        .route(&format!("{attempt}/upload"), post(direct::place))
         .route(&format!("{attempt}/artifacts"), get(artifacts::list))
         .route(
             &format!("{attempt}/artifacts/{{*path}}"),

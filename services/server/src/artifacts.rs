@@ -52,6 +52,16 @@ pub(crate) async fn show(
     Ok((headers, Body::from_stream(stream)).into_response())
 }
 
+/// Refuses a path that no artifact has.
+pub(crate) fn check_path(path: &str) -> Answer<()> {
+    if is_artifact_path(path) {
+        return Ok(());
+    }
+    let detail =
+        format!("{path:?} is no artifact's path: expected a relative one with '/', without '..'");
+    Err(Refusal::bad(detail))
+}
+
 pub(crate) async fn upload(
     State(app): State<Arc<App>>,
     Path((run, cell, attempt, path)): ArtifactPath,
@@ -60,18 +70,14 @@ pub(crate) async fn upload(
 ) -> Answer<StatusCode> {
     let attempt = attempt_id(&run, &cell, &attempt)?;
     let by = query(asked)?.generation;
-    if !is_artifact_path(&path) {
-        let detail = format!(
-            "{path:?} is no artifact's path: expected a relative one with '/', without '..'"
-        );
-        return Err(Refusal::bad(detail));
-    }
+    check_path(&path)?;
     if !takes_files(&app, &attempt).await? {
         body::drain(sent, ARTIFACT_BYTES_MOST).await;
         return Ok(StatusCode::NO_CONTENT);
     }
     let key = BlobKey::Artifact(attempt, by, path);
-    app.blobs
+    let bytes = app
+        .blobs
         .put(
             &key,
             body::chunks_for_disk(sent, app.data.clone()),
@@ -79,5 +85,6 @@ pub(crate) async fn upload(
             "ARTIFACT_BYTES_MOST",
         )
         .await?;
+    app.metrics.uploaded(bytes);
     Ok(StatusCode::CREATED)
 }

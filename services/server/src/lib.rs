@@ -20,6 +20,7 @@ mod body;
 mod cells;
 mod check;
 mod crash;
+mod direct;
 mod disk;
 mod events;
 mod history;
@@ -83,6 +84,10 @@ pub struct Options {
     pub database: String,
     /// The blobs, as `store::Blobs::open` takes them.
     pub blobs: String,
+    /// The endpoint at which hosts reach the bucket of `blobs`, `https://HOST[:PORT]`; none: the same as this server.
+    pub blobs_public_endpoint: Option<String>,
+    /// Whether hosts bring large files straight to the bucket, if there is one.
+    pub direct_uploads: bool,
     /// The data directory; `server` in it is the server's.
     pub data: PathBuf,
     /// The directory of images; servers that share a database share it, too.
@@ -107,6 +112,8 @@ impl Options {
             listen,
             database: format!("sqlite://{}", server.join("regatta.db").display()),
             blobs: format!("file://{}", server.join("blobs").display()),
+            blobs_public_endpoint: None,
+            direct_uploads: true,
             data: data.to_owned(),
             images: data.join("images"),
             advertise: None,

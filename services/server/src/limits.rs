@@ -96,6 +96,8 @@ pub(crate) const LOG_TEXT_MOST: usize = 1 << 30;
 pub(crate) const LOG_WINDOW_LOG_MOST: u32 = 27;
 /// Bytes of one artifact.
 pub(crate) const ARTIFACT_BYTES_MOST: u64 = 1 << 30;
+/// Bytes of a log or an artifact from which it goes straight to a bucket; below, asking where costs more than it saves.
+pub(crate) const DIRECT_BYTES_LEAST: u64 = 64 << 10;
 
 /// Bytes of the disk that uploads leave free; a twentieth of it where that is less.
 pub(crate) const DISK_FREE_LEAST: u64 = 2 << 30;

@@ -157,7 +157,8 @@ pub(crate) async fn upload(
         return Ok(StatusCode::NO_CONTENT);
     }
     let chunks = body::chunks_for_disk(sent, app.data.clone());
-    app.blobs
+    let bytes = app
+        .blobs
         .put(
             &BlobKey::Log(attempt, by),
             chunks,
@@ -165,5 +166,6 @@ pub(crate) async fn upload(
             "LOG_BYTES_MOST",
         )
         .await?;
+    app.metrics.uploaded(bytes);
     Ok(StatusCode::CREATED)
 }

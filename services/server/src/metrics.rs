@@ -34,6 +34,7 @@ labels! {
     KindLabel { kind }
     HostLabels { health, policy }
     OperationLabel { operation }
+    ToLabel { to }
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -114,6 +115,8 @@ metrics! {
         "store_operation_seconds";
     /// Bytes of images and files that hosts pulled from this server, and this server from registries.
     image_pull_bytes: Counter = Counter::default(), "image_pull_bytes";
+    /// Bytes of logs and artifacts that hosts brought to this server, and with which it sent them to the bucket.
+    upload_bytes: Family<ToLabel, Counter> = Family::default(), "upload_bytes";
     /// Whether this server leads.
     leader: Gauge = Gauge::default(), "leader";
     /// What runs here; always 1.
@@ -211,6 +214,9 @@ impl Metrics {
                 kind: kind_name(kind),
             }));
         }
+        for to in ["server", "bucket"] {
+            drop(metrics.upload_bytes.get_or_create(&ToLabel { to }));
+        }
         let build = BuildLabels {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             commit: commit.to_owned(),
@@ -249,6 +255,12 @@ impl Metrics {
             self.host_slots.get_or_create(&StateLabel { state }).set(0);
         }
         self.clear_hosts();
+    }
+
+    /// So much of a log or an artifact came to this server.
+    pub(crate) fn uploaded(&self, bytes: u64) {
+        let to = ToLabel { to: "server" };
+        self.upload_bytes.get_or_create(&to).inc_by(bytes);
     }
 
     /// The page `/metrics`.

@@ -12,6 +12,7 @@ use regatta_model::plan::AttemptPlan;
 use regatta_model::problem::Problem;
 use regatta_model::report::{CellReport, Report};
 use regatta_model::run::{RunEvent, RunSummary, Submission};
+use regatta_model::upload::{UploadPlace, UploadRequest};
 use regatta_model::wait::Explanation;
 use regatta_model::wire::{Artifact, SyncRequest, SyncResponse};
 use schemars::generate::SchemaSettings;
@@ -158,6 +159,8 @@ fn build() -> Result<serde_json::Value, serde_json::Error> {
     define::<Submission>(&mut generator);
     define::<SyncRequest<ToldResults>>(&mut generator);
     define::<SyncResponse>(&mut generator);
+    define::<UploadPlace>(&mut generator);
+    define::<UploadRequest>(&mut generator);
     let schemas = serde_json::Value::Object(generator.take_definitions(true));
     if let Some(document) = document.as_object_mut() {
         document.insert(

@@ -1,6 +1,7 @@
 //! Logs and artifacts, through `object_store`. May not: keep a blob in memory as a whole.
 
 mod s3;
+mod sign;
 mod upload;
 
 use std::path::PathBuf;
@@ -15,7 +16,10 @@ use object_store::{GetOptions, ObjectStore, ObjectStoreExt as _};
 use regatta_model::{AttemptId, Digest, RunId};
 
 use crate::Error;
+use sign::Signer;
 use upload::Upload;
+
+pub use sign::{SIGNED_FOR, Signed};
 
 /// Bytes of one name of an artifact's path as it is stored; file systems take 255, some of which uploads need.
 const NAME_BYTES_MOST: usize = 200;
@@ -89,6 +93,8 @@ pub type BlobStream = BoxStream<'static, Result<Bytes, Error>>;
 #[derive(Clone, Debug)]
 pub struct Blobs {
     store: Arc<dyn ObjectStore>,
+    /// None: only this process writes here.
+    signer: Option<Arc<Signer>>,
 }
 
 impl Blobs {
@@ -106,12 +112,46 @@ impl Blobs {
         url: &str,
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, Error> {
-        let store: Arc<dyn ObjectStore> = if let Some(place) = url.strip_prefix("s3://") {
-            Arc::new(s3::open(place, variables).await?)
-        } else {
-            Arc::new(directory(url)?)
+        if let Some(place) = url.strip_prefix("s3://") {
+            let (store, signer) = s3::open(place, variables).await?;
+            return Ok(Self {
+                store: Arc::new(store),
+                signer: signer.map(Arc::new),
+            });
+        }
+        Ok(Self {
+            store: Arc::new(directory(url)?),
+            signer: None,
+        })
+    }
+
+    /// The same, signing for hosts that reach the bucket at another endpoint than this process does. `name` is the option
+    /// that says so, for the error where it does not fit.
+    pub fn reached_at(self, name: &str, endpoint: &str) -> Result<Self, Error> {
+        let signer = self.signer.as_ref().ok_or_else(|| {
+            let why = "there is no bucket into which hosts could upload (--blobs s3://BUCKET, without encryption by variables)";
+            Error::NotSupported(format!("{name} {endpoint}: {why}"))
+        })?;
+        let signer = Some(Arc::new(signer.at(name, endpoint)?));
+        Ok(Self { signer, ..self })
+    }
+
+    /// Whether [`Self::place`] gives any.
+    pub fn signs(&self) -> bool {
+        self.signer.is_some()
+    }
+
+    /// Where others may write a blob that is not there yet, for [`SIGNED_FOR`]; none where only this process may.
+    pub async fn place(&self, key: &BlobKey) -> Result<Option<Signed>, Error> {
+        let Some(signer) = &self.signer else {
+            return Ok(None);
         };
-        Ok(Self { store })
+        let signed = signer.put(&key.path()).await;
+        signed.map(Some).map_err(|source| Error::Blob {
+            key: key.to_string(),
+            doing: "given a place",
+            source,
+        })
     }
 
     /// Writes a blob, or replaces it; it appears as a whole once it is written, or not at all. Tells its bytes.

@@ -24,6 +24,8 @@ pub(crate) const FORGET_EARLIER: &str = "DELETE FROM earlier WHERE run = $1";
 
 pub(crate) fn of_outcome(outcome: Outcome) -> (i64, Option<i64>) {
     match outcome {
+        // Of most attempts: a number that takes no room.
+        Outcome::Exited { exit_code: 0 } => (0, None),
         Outcome::Exited { exit_code } => (0, Some(exit_code.into())),
         Outcome::Signaled { signal } => (1, Some(signal.into())),
         Outcome::TimedOut => (2, None),

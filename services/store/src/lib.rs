@@ -23,7 +23,7 @@ use async_trait::async_trait;
 use regatta_model::run::RunState;
 use regatta_model::{AttemptId, CellNumber, Digest, HostName, RunId};
 
-pub use blobs::{BlobKey, BlobStream, Blobs};
+pub use blobs::{BlobKey, BlobStream, Blobs, SIGNED_FOR, Signed};
 pub use error::Error;
 pub use records::{
     Batch, Candidate, CaseSet, Cases, Committed, Distrusted, EarlierRow, EndedRow, EventKind,

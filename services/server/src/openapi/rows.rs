@@ -44,6 +44,7 @@ const fn row(
 }
 
 const ATTEMPT_LOG: &str = "/api/v1/runs/{run}/cells/{cell}/attempts/{attempt}/log";
+const UPLOAD: &str = "/api/v1/runs/{run}/cells/{cell}/attempts/{attempt}/upload";
 const ARTIFACTS: &str = "/api/v1/runs/{run}/cells/{cell}/attempts/{attempt}/artifacts";
 const ARTIFACT: &str = "/api/v1/runs/{run}/cells/{cell}/attempts/{attempt}/artifacts/{path}";
 
@@ -150,7 +151,7 @@ fn of_runs() -> Vec<Row> {
 }
 
 fn of_cells() -> Vec<Row> {
-    use HttpMethod::{Get, Put};
+    use HttpMethod::{Get, Post, Put};
     vec![
         Row {
             query: &["after", "limit"],
@@ -198,6 +199,16 @@ fn of_cells() -> Vec<Row> {
                 ATTEMPT_LOG,
                 "putLog",
                 "For agents: a log that is too long for a sync",
+            )
+        },
+        Row {
+            takes: &[(JSON, Some("UploadRequest"))],
+            gives: json_of("UploadPlace"),
+            ..row(
+                Post,
+                UPLOAD,
+                "placeUpload",
+                "For agents: where a log or an artifact goes",
             )
         },
         Row {

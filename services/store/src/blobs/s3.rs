@@ -9,6 +9,7 @@ use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 use reqwest::Url;
 
+use super::sign::Signer;
 use crate::Error;
 
 /// How long a connection may take to be made.
@@ -34,19 +35,22 @@ const WHY_MOST: usize = 160;
 /// Bytes of a prefix; a key has 1024, and room is needed for the rest of it.
 const PREFIX_BYTES_MOST: usize = 256;
 
-/// Opens `BUCKET[/PREFIX]`, and asks the store whether it can be used.
+/// Opens `BUCKET[/PREFIX]`, and asks the store whether it can be used. With what signs for it, where that may be.
 ///
 /// `variables` are those of the environment; what begins with `AWS_` is looked at.
 pub(super) async fn open(
     place: &str,
     variables: impl IntoIterator<Item = (String, String)>,
-) -> Result<PrefixStore<AmazonS3>, Error> {
+) -> Result<(PrefixStore<AmazonS3>, Option<Signer>), Error> {
     let (bucket, prefix) = parse(place)?;
     let place = Place::configure(bucket, variables)?;
     // reqwest has no default; a second call has no effect.
     drop(rustls::crypto::ring::default_provider().install_default());
     place.probe(&prefix).await?;
-    Ok(PrefixStore::new(place.build(RETRIES_MOST)?, prefix))
+    let store = PrefixStore::new(place.build(RETRIES_MOST)?, prefix.clone());
+    // Who encrypts says by headers how, some of them secret: only the server does.
+    let signer = (!place.encrypts).then(|| Signer::new(place, prefix));
+    Ok((store, signer.transpose()?))
 }
 
 fn parse(place: &str) -> Result<(&str, Path), Error> {
@@ -81,10 +85,14 @@ fn parse(place: &str) -> Result<(&str, Path), Error> {
 }
 
 /// A bucket, where it is, and how it is spoken to.
-struct Place {
+pub(super) struct Place {
     builder: AmazonS3Builder,
     bucket: String,
     endpoint: String,
+    /// Whether `http://` is let pass.
+    insecure: bool,
+    /// Whether it is told how the store encrypts blobs.
+    encrypts: bool,
 }
 
 impl Place {
@@ -101,9 +109,10 @@ impl Place {
             builder: AmazonS3Builder::new().with_client_options(client),
             bucket: bucket.to_owned(),
             endpoint: String::new(),
+            insecure: false,
+            encrypts: false,
         };
         let mut wrong = None;
-        let mut insecure = false;
         for (name, value) in variables {
             let key = name
                 .strip_prefix("AWS_")
@@ -117,11 +126,12 @@ impl Place {
                 let mend = format!("set {name} to printable ASCII without the end of a line");
                 wrong = Some((why, mend));
             }
-            insecure |= name == "AWS_ALLOW_HTTP" && is_yes(&value);
+            place.insecure |= name == "AWS_ALLOW_HTTP" && is_yes(&value);
+            place.encrypts |= matches!(key, Key::Encryption(_));
             place.builder = place.builder.with_config(key, value);
         }
         place.builder = place.builder.with_bucket_name(bucket);
-        place.locate(insecure)?;
+        place.locate()?;
         let given = |key| place.builder.get_config_value(&key).is_some();
         if given(Key::AccessKeyId) != given(Key::SecretAccessKey) {
             let why = "of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, only one is set";
@@ -134,7 +144,7 @@ impl Place {
     }
 
     /// Finds out where the bucket is, and that a request there can be made at all.
-    fn locate(&mut self, insecure: bool) -> Result<(), Error> {
+    fn locate(&mut self) -> Result<(), Error> {
         let set = |key| self.builder.get_config_value(&key);
         let (name, given) = match (set(Key::S3Endpoint), set(Key::Endpoint)) {
             (Some(url), _) => ("AWS_ENDPOINT_URL_S3", url),
@@ -144,30 +154,56 @@ impl Place {
                 ("AWS_REGION", format!("https://s3.{region}.amazonaws.com"))
             }
         };
-        // A name and a password before it are nobody's business.
-        let place = given
-            .rsplit_once('@')
-            .map_or(given.as_str(), |(_, place)| place);
-        place.clone_into(&mut self.endpoint);
         let expected = match name {
             "AWS_REGION" => "set AWS_REGION to the bucket's region".to_owned(),
             _ => format!("set {name} to https://HOST[:PORT]"),
         };
-        let url = match Url::parse(&given) {
+        let url = self.check(name, &given, expected)?;
+        if name != "AWS_REGION" {
+            self.lead_to(&url);
+        }
+        Ok(())
+    }
+
+    /// The same place where others reach it; `name` is the option that says so.
+    pub(super) fn at(&self, name: &str, endpoint: &str) -> Result<Self, Error> {
+        let mut place = Self {
+            builder: self.builder.clone(),
+            bucket: self.bucket.clone(),
+            endpoint: String::new(),
+            ..*self
+        };
+        let url = place.check(name, endpoint, format!("set {name} to https://HOST[:PORT]"))?;
+        place.lead_to(&url);
+        Ok(place)
+    }
+
+    /// Takes an endpoint by its name, if a request there can be made at all.
+    fn check(&mut self, name: &str, given: &str, expected: String) -> Result<Url, Error> {
+        // A name and a password before it are nobody's business.
+        let place = given.rsplit_once('@').map_or(given, |(_, place)| place);
+        place.clone_into(&mut self.endpoint);
+        let url = match Url::parse(given) {
             Ok(url) if is_plain(&url) => url,
             Ok(_) => return Err(self.unusable("that is no place of a store", expected)),
             Err(error) => return Err(self.unusable(error.to_string(), expected)),
         };
-        if url.scheme() == "http" && !insecure {
+        if url.scheme() == "http" && !self.insecure {
             let why = "on the way, anybody could read and change what is sent";
             let mend = format!("set {name} to https://..., or AWS_ALLOW_HTTP=true");
             return Err(self.unusable(why, mend));
         }
-        if name != "AWS_REGION" {
-            let url = url.as_str().trim_end_matches('/');
-            self.builder = std::mem::take(&mut self.builder).with_config(Key::S3Endpoint, url);
-        }
-        Ok(())
+        Ok(url)
+    }
+
+    fn lead_to(&mut self, url: &Url) {
+        let url = url.as_str().trim_end_matches('/');
+        self.builder = std::mem::take(&mut self.builder).with_config(Key::S3Endpoint, url);
+    }
+
+    /// For signatures alone.
+    pub(super) fn build_to_sign(&self) -> Result<AmazonS3, Error> {
+        self.build(OPEN_RETRIES_MOST)
     }
 
     fn build(&self, retries: usize) -> Result<AmazonS3, Error> {
