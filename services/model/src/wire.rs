@@ -75,7 +75,17 @@ pub struct HostFacts {
     /// How it is now.
     #[serde(default)]
     pub observed: Observed,
+    /// Images (digests of their manifests) and set-up layers (their keys) that it has, the last used first; at most
+    /// [`READY_MOST`] of each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ready: Vec<Digest>,
 }
+
+/// Most images, and most set-up layers, that a host tells that it has.
+pub const READY_MOST: usize = 64;
+
+/// Most images that a server names to a host at once that it will need soon.
+pub const SOON_MOST: usize = 4;
 
 /// How a host is, as its agent sees it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -359,6 +369,10 @@ pub struct SyncResponse {
     /// How many more canaries the server wants to see now; at most [`CANARIES_MOST`].
     #[serde(default, skip_serializing_if = "is_zero")]
     pub canaries: u32,
+    /// Images (digests of their manifests) that work which waits will need on this host; at most [`SOON_MOST`]. It may
+    /// fetch them now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub soon: Vec<Digest>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
