@@ -1,4 +1,4 @@
-//! Images are on a host before they are needed: by what lies in its store.
+//! Cells run where their images are, and images are on a host before they are needed: by what lies in hosts' stores.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use regatta_tests::command::Data;
 use regatta_tests::process::{Host, Server};
 use regatta_tests::{busybox, wait_until};
+use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -73,6 +74,42 @@ fn until_finished(server: &Server, run: &str) {
     for cell in report["cells"].as_array().unwrap() {
         assert_eq!(cell["verdict"], "passed", "{cell}");
     }
+}
+
+#[test]
+fn no_host_fetches_what_the_other_one_has() {
+    regatta_tests::need_root();
+    let mut server = Server::start(10);
+    let tars = ["x", "y"].map(|name| root_tar(&server.data, name));
+    let digests = [("x", &tars[0]), ("y", &tars[1])].map(|(n, tar)| import(&server.data, n, tar));
+    // The second host has the first image.
+    let mut hosts = ["left", "right"].map(|name| Host::start(&server, name, 2));
+    for host in &mut hosts {
+        host.kill_agent();
+        close_gate(host);
+    }
+    assert_eq!(import(&hosts[0].data, "y", &tars[1]), digests[1]);
+    assert_eq!(import(&hosts[1].data, "x", &tars[0]), digests[0]);
+    // It forgets that the hosts were there, so that each is heard with what it has now.
+    server.kill_and_restart();
+    for host in &mut hosts {
+        host.restart_agent();
+    }
+    let until_all = |what: &str, is: fn(&Value) -> bool| {
+        wait_until(what, PATIENCE, || {
+            let told = server.get("/api/v1/hosts").unwrap_or_default();
+            told.as_array()
+                .is_some_and(|hosts| hosts.iter().filter(|host| is(host)).count() == 2)
+        });
+    };
+    until_all("both hosts are there", |host| host["health"] == "ready");
+    let run = submit(&server, "{image: [x, y], n: [1, 2]}");
+    until_all("all places are taken", |host| host["held"] == 2);
+    hosts.iter().for_each(open_gate);
+    until_finished(&server, &run);
+    assert!(has(&hosts[0], &digests[1]) && has(&hosts[1], &digests[0]));
+    assert!(!has(&hosts[0], &digests[0]), "{}", hosts[0].log());
+    assert!(!has(&hosts[1], &digests[1]), "{}", hosts[1].log());
 }
 
 #[test]
