@@ -75,8 +75,7 @@ pub struct HostFacts {
     /// How it is now.
     #[serde(default)]
     pub observed: Observed,
-    /// Images (digests of their manifests) and set-up layers (their keys) that it has, the last used first; at most
-    /// [`READY_MOST`] of each.
+    /// Images (by manifest) and set-up layers (by key) that it has, the last used first; [`READY_MOST`] of each at most.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ready: Vec<Digest>,
 }
@@ -369,8 +368,7 @@ pub struct SyncResponse {
     /// How many more canaries the server wants to see now; at most [`CANARIES_MOST`].
     #[serde(default, skip_serializing_if = "is_zero")]
     pub canaries: u32,
-    /// Images (digests of their manifests) that work which waits will need on this host; at most [`SOON_MOST`]. It may
-    /// fetch them now.
+    /// Images (by manifest) that waiting work will need on this host, and that it may fetch now; [`SOON_MOST`] at most.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub soon: Vec<Digest>,
 }

@@ -31,7 +31,7 @@ fn ready(host: usize) -> Vec<Digest> {
 
 /// Cells of three images in turn, two by two; or of one.
 fn kinds(cells: u64) -> Kinds {
-    if cells % 3 == 0 {
+    if cells.is_multiple_of(3) {
         return Kinds::one(kind("y"), cells);
     }
     repeating(&["x", "y", "z"], cells, 2)
