@@ -4,6 +4,7 @@
 mod bad_host;
 mod canary;
 mod crashes;
+mod near;
 mod partitions;
 mod servers;
 mod truth;

@@ -23,6 +23,7 @@ pub fn gather(data: &Path, labels: &BTreeMap<String, String>) -> HostFacts {
         labels,
         disk_free_bytes: disk_free_bytes(data),
         observed: observe(data),
+        ready: Vec::new(),
     }
 }
 

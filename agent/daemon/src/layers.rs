@@ -153,6 +153,25 @@ impl Layers {
         }
     }
 
+    /// The keys of layers that are here, the last used first, `most` at most. Blocking.
+    pub fn keys(&self, most: usize) -> Vec<Digest> {
+        let mut layers: Vec<(SystemTime, Digest)> = Vec::new();
+        for entry in fs::read_dir(&self.directory)
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let key = entry.file_name().into_string().unwrap_or_default();
+            let key = format!("sha256:{key}").parse();
+            let used = fs::metadata(entry.path().join("meta.json"));
+            if let (Ok(key), Ok(used)) = (key, used.and_then(|meta| meta.modified())) {
+                layers.push((used, key));
+            }
+        }
+        layers.sort_unstable_by(|one, other| other.cmp(one));
+        layers.into_iter().take(most).map(|(_, key)| key).collect()
+    }
+
     /// Removes what a crash left, and the longest unused layers above the limit.
     pub fn clean(&self) -> io::Result<()> {
         let mut layers = Vec::new();

@@ -12,6 +12,7 @@
 //! made elsewhere and renamed into place.
 
 mod agent;
+mod ahead;
 mod attempt;
 pub mod builder;
 mod canary;

@@ -14,6 +14,7 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 
+use crate::ahead::Soon;
 use crate::failure::{Failure, blocking};
 use crate::host::Host;
 use crate::layers::{Layer, Layers};
@@ -43,7 +44,7 @@ pub(crate) struct Mould {
 }
 
 /// An image ready for use.
-struct Image {
+pub(crate) struct Image {
     layers: Vec<PathBuf>,
     defaults: Defaults,
     /// So that `image prune` leaves its layers where containers use them.
@@ -75,6 +76,7 @@ pub(crate) struct Moulds {
     pub(crate) setups: Layers,
     pub(crate) files: Layers,
     failures: Mutex<BTreeMap<(RunId, Digest), Failure>>,
+    pub(crate) soon: Soon,
 }
 
 /// What a mould is made from.
@@ -93,6 +95,7 @@ impl Moulds {
             setups: Layers::new(layout.setups()),
             files: Layers::new(layout.all_files()),
             failures: Mutex::default(),
+            soon: Soon::default(),
         }
     }
 }
@@ -115,7 +118,7 @@ pub(crate) async fn mould(
     run: &RunId,
     plan: &AttemptPlan,
 ) -> Result<Arc<Mould>, Failure> {
-    let setup = plan.setup.as_ref().map(|step| setup::key(plan, step));
+    let setup = plan.setup_key();
     let key = Key {
         image: plan.image,
         files: &plan.files,
@@ -151,7 +154,11 @@ pub(crate) async fn mould(
 }
 
 async fn make(host: &Host, plan: &AttemptPlan, setup: Option<Digest>) -> Result<Mould, Failure> {
-    let image = image(host, plan.image).await?;
+    let image = {
+        let _asked = host.moulds.soon.asked();
+        image(host, plan.image).await?
+    };
+    host.moulds.soon.used(plan.image);
     let mut layers = image.layers.clone();
     let mut made = Vec::new();
     let mut parent = plan.image;
@@ -179,7 +186,7 @@ async fn make(host: &Host, plan: &AttemptPlan, setup: Option<Digest>) -> Result<
 }
 
 /// The image, fetched and unpacked by the first who asks.
-async fn image(host: &Host, digest: Digest) -> Result<Arc<Image>, Failure> {
+pub(crate) async fn image(host: &Host, digest: Digest) -> Result<Arc<Image>, Failure> {
     let cell = host.moulds.images.cell(digest);
     let fetch = || async { fetch_image(host, digest).await.map(Arc::new) };
     cell.get_or_try_init(fetch).await.map(Arc::clone)

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use regatta_image::passwd;
-use regatta_model::container::{Ended, Ending, Network, Writable};
-use regatta_model::plan::{AttemptPlan, FilePlan, StepPlan};
+use regatta_model::container::{Ended, Ending, Writable};
+use regatta_model::plan::{AttemptPlan, StepPlan};
 use regatta_model::{Blame, Digest, Outcome};
-use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::collect;
@@ -18,41 +17,11 @@ use crate::host::{Host, Wish};
 use crate::layers::{Found, Layer, Making};
 use crate::mould::{self, Defaults, Order, Program};
 
-/// Version of how a set-up layer is made.
-const FORMAT: u32 = 1;
-
 /// A set-up's lease while its agent has none from a server yet, in milliseconds.
 const LEASE_LEAST_MS: u64 = 1_000;
 
 /// Lines and bytes of a failing set-up's output that its detail cites.
 const CITED: (usize, usize) = (20, 2048);
-
-/// What a set-up layer is made from.
-#[derive(Serialize)]
-struct Key<'a> {
-    format: u32,
-    image: Digest,
-    files: &'a [FilePlan],
-    argv: Vec<String>,
-    env: &'a std::collections::BTreeMap<String, String>,
-    user: Option<&'a str>,
-    workdir: Option<&'a str>,
-    network: Network,
-}
-
-/// The key of a plan's set-up. Limits and timeout are not in it: they do not change what it makes.
-pub(crate) fn key(plan: &AttemptPlan, step: &StepPlan) -> Digest {
-    Digest::of_canonical(&Key {
-        format: FORMAT,
-        image: plan.image,
-        files: &plan.files,
-        argv: step.run.argv(),
-        env: &step.env,
-        user: step.user.as_deref(),
-        workdir: step.workdir.as_deref(),
-        network: step.network,
-    })
-}
 
 /// The set-up layer, made now where there is none; `below` are the layers that it stands on.
 pub(crate) async fn ensure(

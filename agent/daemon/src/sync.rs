@@ -13,6 +13,7 @@ use regatta_model::wire::{HostFacts, PROTOCOL, Sets, SyncRequest, SyncResponse};
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::{Options, carry_out};
+use crate::ahead;
 use crate::crash::{self, ACKNOWLEDGED, FORGOTTEN};
 use crate::failure::blocking;
 use crate::host::Host;
@@ -210,6 +211,7 @@ impl Conversation<'_> {
         let (canaries, lack) = self.host.canary.told();
         facts.observed.canaries = canaries;
         facts.observed.lacks.extend(lack);
+        facts.ready = self.host.moulds.soon.ready(&facts.ready);
         self.sequence += 1;
         let told: BTreeSet<AttemptId> = ended.iter().map(|end| end.attempt.clone()).collect();
         let ahead = self.host.ahead();
@@ -290,10 +292,12 @@ impl Conversation<'_> {
                     self.options.labels.clone(),
                 );
                 let kernel = Arc::clone(&self.kernel);
+                let host = Arc::clone(self.host);
                 let facts = blocking(move || {
                     let mut facts = crate::facts::gather(&root, &labels);
                     let mut kernel = kernel.lock().unwrap_or_else(PoisonError::into_inner);
                     facts.observed.kernel = kernel.look();
+                    facts.ready = ahead::ready(&host);
                     facts
                 });
                 let facts = facts.await;
@@ -308,6 +312,7 @@ impl Conversation<'_> {
         self.lease_ms = answer.lease_ms;
         self.next_sync_ms = answer.next_sync_ms;
         self.host.canary.want(answer.canaries);
+        ahead::fetch(self.host, &answer.soon);
         let actions = self.host.state().reconcile.answered(sent, answer);
         // First what runs: its lease must not end over what follows.
         self.renew().await;

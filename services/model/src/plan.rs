@@ -33,6 +33,40 @@ pub struct AttemptPlan {
     pub keep: Keep,
 }
 
+/// Version of how a set-up layer is made.
+const SETUP_FORMAT: u32 = 1;
+
+/// What a set-up layer is made from.
+#[derive(Serialize)]
+struct SetupKey<'a> {
+    format: u32,
+    image: Digest,
+    files: &'a [FilePlan],
+    argv: Vec<String>,
+    env: &'a BTreeMap<String, String>,
+    user: Option<&'a str>,
+    workdir: Option<&'a str>,
+    network: Network,
+}
+
+impl AttemptPlan {
+    /// The key of its set-up layer; none where it has no set-up. Limits and timeout are not in it: they do not change
+    /// what it makes.
+    pub fn setup_key(&self) -> Option<Digest> {
+        let step = self.setup.as_ref()?;
+        Some(Digest::of_canonical(&SetupKey {
+            format: SETUP_FORMAT,
+            image: self.image,
+            files: &self.files,
+            argv: step.run.argv(),
+            env: &step.env,
+            user: step.user.as_deref(),
+            workdir: step.workdir.as_deref(),
+            network: step.network,
+        }))
+    }
+}
+
 /// Files to copy in: a tar archive, kept as a blob.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct FilePlan {

@@ -75,7 +75,16 @@ pub struct HostFacts {
     /// How it is now.
     #[serde(default)]
     pub observed: Observed,
+    /// Images (by manifest) and set-up layers (by key) that it has, the last used first; [`READY_MOST`] of each at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ready: Vec<Digest>,
 }
+
+/// Most images, and most set-up layers, that a host tells that it has.
+pub const READY_MOST: usize = 64;
+
+/// Most images that a server names to a host at once that it will need soon.
+pub const SOON_MOST: usize = 4;
 
 /// How a host is, as its agent sees it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -362,6 +371,9 @@ pub struct SyncResponse {
     /// How many more canaries the server wants to see now; at most [`CANARIES_MOST`].
     #[serde(default, skip_serializing_if = "is_zero")]
     pub canaries: u32,
+    /// Images (by manifest) that waiting work will need on this host, and that it may fetch now; [`SOON_MOST`] at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub soon: Vec<Digest>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use regatta_model::matrix::Kinds;
 use regatta_model::wire::Held;
 use regatta_model::{
-    AttemptId, CellNumber, HostName, Incarnation, Ordinal, Owner, Resources, RunId,
+    AttemptId, CellNumber, Digest, HostName, Incarnation, Ordinal, Owner, Resources, RunId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +76,8 @@ pub struct Work {
     pub asked: Resources,
     /// Labels that a host must carry.
     pub labels: BTreeMap<String, String>,
+    /// Which cells are made from the same image and set-up, so far as that is known.
+    pub kinds: Kinds,
     /// Accepted in this life of the server, so that no host can hold an attempt of it yet. False (a run that
     /// is taken up again): nothing of it is placed until every host told of itself; see [`crate::Restored`].
     pub fresh: bool,
@@ -109,6 +112,8 @@ pub struct HostState {
     pub cpu: String,
     /// What all attempts together can have there.
     pub capacity: Resources,
+    /// Images and set-ups that it has.
+    pub ready: Vec<Digest>,
 }
 
 /// What is wanted after an attempt was judged. A cell that is not settled has an attempt under way or in `again`, or waits

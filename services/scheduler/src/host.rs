@@ -1,8 +1,8 @@
 //! What is known of one host. May not: decide what it gets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use regatta_model::{CellNumber, HostName, Incarnation, Ordinal, Resources};
+use regatta_model::{CellNumber, Digest, HostName, Incarnation, Ordinal, Resources};
 
 use crate::event::{Health, Moment, Policy};
 use crate::run::{Run, RunIndex};
@@ -59,6 +59,10 @@ pub(crate) struct Host {
     /// starts them without asking.
     pub(crate) used: Resources,
     pub(crate) held: BTreeMap<Key, Hold>,
+    /// Images and set-ups that it says that it has.
+    pub(crate) ready: BTreeSet<Digest>,
+    /// Those that it was given attempts for since it last held nothing.
+    pub(crate) coming: BTreeSet<Digest>,
     /// How many of them have a place.
     pub(crate) placed: u32,
     pub(crate) last_sync: Moment,
@@ -82,6 +86,8 @@ impl Host {
             capacity: Resources::default(),
             used: Resources::default(),
             held: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            coming: BTreeSet::new(),
             placed: 0,
             last_sync: Moment(0),
             deadline: None,

@@ -17,6 +17,7 @@ mod apply;
 pub mod event;
 mod explain;
 mod host;
+mod locality;
 mod place;
 mod queue;
 mod reserve;

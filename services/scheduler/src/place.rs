@@ -5,7 +5,8 @@ use regatta_model::AttemptId;
 
 use crate::Scheduler;
 use crate::event::{Effect, Moment};
-use crate::host::{Hold, HostIndex, Key};
+use crate::host::{Hold, Host, HostIndex, Key};
+use crate::locality::NEAR_SEEN_MOST;
 use crate::run::{Pick, Run, RunIndex};
 
 /// Most wants of a run that are looked at for one place.
@@ -28,12 +29,27 @@ impl Scheduler {
         most: u32,
         effects: &mut Vec<Effect>,
     ) -> u32 {
+        self.place_if(now, host, most, false, effects)
+    }
+
+    /// As [`Self::place`]; with `near`, only what it has the image of.
+    fn place_if(
+        &mut self,
+        now: Moment,
+        host: HostIndex,
+        most: u32,
+        near: bool,
+        effects: &mut Vec<Effect>,
+    ) -> u32 {
         let mut placed = 0;
         while placed < most && self.idle.contains(&host) {
             let Choice { chosen, passed } = self.choose(now, host);
             let Some((run, pick)) = chosen else {
                 break;
             };
+            if near && !self.is_near(host, run, pick) {
+                break;
+            }
             if self.pass_over(now, host, &passed, run) {
                 continue;
             }
@@ -47,7 +63,19 @@ impl Scheduler {
 
     /// Gives all idle hosts what there is, one attempt each in turn, so that few cells spread over many hosts.
     pub(crate) fn place_everywhere(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        if self.queue.is_empty() {
+            return;
+        }
         let mut hosts: Vec<HostIndex> = self.idle.iter().copied().collect();
+        if hosts.len() > 1 {
+            // Hosts that have what is needed are asked first. Whatever they leave goes to any.
+            let has = |host: &&HostIndex| self.hosts.get(**host).is_some_and(Host::has_any);
+            let mut near: Vec<HostIndex> = hosts.iter().filter(has).copied().collect();
+            near.truncate(NEAR_SEEN_MOST);
+            while !near.is_empty() && !self.queue.is_empty() {
+                near.retain(|host| self.place_if(now, *host, 1, true, effects) > 0);
+            }
+        }
         while !hosts.is_empty() && !self.queue.is_empty() {
             hosts.retain(|host| !self.queue.is_empty() && self.place(now, *host, 1, effects) > 0);
         }
@@ -95,7 +123,17 @@ impl Scheduler {
         wants
             .find(|(_, want)| self.may_run(now, host, run, want))
             .map(|(number, _)| Pick::Want(*number))
-            .or_else(|| run.next_fresh().map(Pick::Fresh))
+            .or_else(|| {
+                let host = self.hosts.get(host)?;
+                run.nearest_fresh(host).map(Pick::Fresh)
+            })
+    }
+
+    /// Whether a host has the image of what it would get.
+    fn is_near(&self, host: HostIndex, run: RunIndex, pick: Pick) -> bool {
+        let (host, run) = (self.hosts.get(host), self.runs.get(&run));
+        host.zip(run)
+            .is_some_and(|(host, run)| run.is_near(host, pick))
     }
 
     fn assign(
@@ -132,6 +170,9 @@ impl Scheduler {
         };
         run.placed += u64::from(host.hold(key, hold));
         run.reserve.placed(now, index);
+        if let Some(kind) = run.kind(cell) {
+            host.expect(kind);
+        }
         host.room = host.room.saturating_sub(1);
         let attempt = AttemptId {
             run: run.id.clone(),

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use regatta_model::matrix::Kinds;
 use regatta_model::{CellNumber, Ordinal, Resources, RunId};
 
 use crate::event::{Moment, Work};
@@ -54,6 +55,11 @@ pub(crate) struct Run {
     next_want: u64,
     /// The first fresh cell, or `cells`.
     cursor: CellNumber,
+    pub(crate) kinds: Kinds,
+    /// The first fresh cell of each kind, or `cells`; none where all cells are of one kind.
+    pub(crate) fronts: Vec<CellNumber>,
+    /// How often in a row the first fresh cell was passed over for one that was nearer to a host.
+    pub(crate) passed: u32,
     /// Who holds which attempt.
     pub(crate) held: BTreeMap<(CellNumber, Ordinal), HostIndex>,
     /// How many of them have a place on their host; the others wait there.
@@ -115,6 +121,9 @@ impl Run {
             wants: BTreeMap::new(),
             next_want: 0,
             cursor: 0,
+            kinds: work.kinds.clone(),
+            fronts: Vec::new(),
+            passed: 0,
             held: BTreeMap::new(),
             placed: 0,
         };
@@ -148,6 +157,7 @@ impl Run {
             }
         }
         run.advance();
+        run.find_fronts();
         run
     }
 
@@ -208,6 +218,7 @@ impl Run {
             self.next_want += 1;
         }
         self.advance();
+        self.advance_front(cell);
     }
 
     /// The cell has its verdict: nothing more is wanted of it. `ordinal` was its attempt.
@@ -223,6 +234,7 @@ impl Run {
         self.settled += 1;
         self.remember(cell, open.last.max(ordinal));
         self.advance();
+        self.advance_front(cell);
     }
 
     /// Gives out what was picked: the cell and the ordinal of its new attempt.
@@ -233,7 +245,11 @@ impl Run {
         now: Moment,
     ) -> Option<(CellNumber, Ordinal)> {
         let cell = match pick {
-            Pick::Fresh(cell) => cell,
+            Pick::Fresh(cell) => {
+                let passes = cell != self.cursor;
+                self.passed = if passes { self.passed + 1 } else { 0 };
+                cell
+            }
             Pick::Want(number) => self.wants.remove(&number)?.cell,
         };
         let open = self.open.entry(cell).or_default();
@@ -353,11 +369,20 @@ impl Run {
     /// Moves the cursor to the first fresh cell.
     fn advance(&mut self) {
         while self.cursor < self.cells {
-            let next = self.had_verdict.next_out(self.cursor).min(self.cells);
-            if next == self.cursor && !self.open.contains_key(&next) {
+            let next = self.fresh_from(self.cursor).min(self.cells);
+            if next == self.cursor {
                 break;
             }
-            self.cursor = if next == self.cursor { next + 1 } else { next };
+            self.cursor = next;
         }
+    }
+
+    /// `cell`, if it was never begun; else a later one before which no other is fresh.
+    pub(crate) fn fresh_from(&self, cell: CellNumber) -> CellNumber {
+        let next = self.had_verdict.next_out(cell);
+        if next == cell && self.open.contains_key(&cell) {
+            return cell + 1;
+        }
+        next
     }
 }

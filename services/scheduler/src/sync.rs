@@ -95,6 +95,7 @@ impl Scheduler {
         self.unlisted(index, reborn, &mut touched, effects);
         if let Some(host) = self.hosts.get_mut(index) {
             host.set_room(state.free);
+            host.tells_ready(&state.ready);
         }
         self.move_up(index);
         self.refresh_host(index);

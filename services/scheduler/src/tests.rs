@@ -2,6 +2,7 @@
 
 mod explained;
 mod invariants;
+mod locality;
 mod resources;
 mod shares;
 mod silence;

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use regatta_model::wire::{Assignment, HostFacts, Stop};
-use regatta_model::{AttemptId, HostName, Incarnation, RunId};
+use regatta_model::{AttemptId, Digest, HostName, Incarnation, RunId};
 use regatta_scheduler::{Config, Effect, Event, Moment, Restored, Scheduler};
 use regatta_store::{Batch, Blobs, EndedRow, Policy, RunHead, Store};
 use regatta_verdict::trust::Trust;
@@ -81,6 +81,8 @@ struct KnownHost {
     facts: HostFacts,
     trust: Trust,
     canaries: canaries::Canaries,
+    /// Images that it was told to need soon, and when.
+    announced: BTreeMap<Digest, Instant>,
     /// By how much its wall clock is ahead of this server's, in milliseconds.
     clock_offset_ms: Option<i64>,
     heard: Option<Instant>,

@@ -198,6 +198,7 @@ impl World {
             capacity: body.facts.resources(),
             labels: body.facts.labels,
             cpu: body.facts.cpu,
+            ready: body.facts.ready,
         };
         let synced = Event::Synced {
             host: host.clone(),

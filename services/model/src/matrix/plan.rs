@@ -2,7 +2,7 @@
 //! replaced by digests. Called for every attempt, so everything that can be prepared is.
 //! May not: parse or check what `check` has prepared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::container::Limits;
 use crate::plan::{AttemptPlan, Command, FilePlan, Keep, StepPlan, VolumePlan};
@@ -271,6 +271,31 @@ impl Mould {
             artifacts: self.artifacts.clone(),
             keep: self.keep,
         })
+    }
+
+    /// The axes that a cell's image depends on, and with `setups` its set-up too.
+    pub(super) fn kind_axes(&self, setups: bool) -> BTreeSet<usize> {
+        let mut axes: BTreeSet<usize> = self.image.axes().into_iter().collect();
+        let Some(setup) = self.setup.as_ref().filter(|_| setups) else {
+            return axes;
+        };
+        let command: &[Template] = match &setup.run {
+            CommandMould::Shell(text) => std::slice::from_ref(text),
+            CommandMould::Exec(argv) => argv,
+        };
+        let files = self.files.iter().flat_map(|(from, to)| [from, to]);
+        let adjusted = self.adjust.iter().flat_map(|adjust| &adjust.env);
+        let env = self.env.iter().chain(&setup.env).chain(adjusted);
+        let templates = files
+            .chain(command)
+            .chain(env.map(|(_, value)| value))
+            .chain(&setup.user)
+            .chain(&setup.workdir);
+        axes.extend(templates.flat_map(Template::axes));
+        let adjusting = self.adjust.iter().filter(|adjust| !adjust.env.is_empty());
+        let selectors = adjusting.flat_map(|adjust| &adjust.selector);
+        axes.extend(selectors.map(|(axis, _)| *axis));
+        axes
     }
 
     /// Whether the cell may fail without failing its run.

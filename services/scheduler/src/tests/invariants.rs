@@ -4,8 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use regatta_model::Resources;
+use regatta_model::matrix::Kinds;
+use regatta_model::{Digest, Resources};
 
+use super::locality::{digest, kind, repeating};
 use super::resources::resources;
 use super::*;
 
@@ -14,6 +16,25 @@ const SLOTS: u32 = 2;
 /// What a host has: any attempt fits on some, and two big ones on none.
 fn capacity(host: usize) -> Resources {
     resources(8, 2 + u64::try_from(host % 2).unwrap())
+}
+
+/// What a host has of the three images that there are.
+fn ready(host: usize) -> Vec<Digest> {
+    let names = ["x", "y", "z"];
+    names
+        .iter()
+        .skip(host)
+        .take(1)
+        .map(|name| digest(name))
+        .collect()
+}
+
+/// Cells of three images in turn, two by two; or of one.
+fn kinds(cells: u64) -> Kinds {
+    if cells.is_multiple_of(3) {
+        return Kinds::one(kind("y"), cells);
+    }
+    repeating(&["x", "y", "z"], cells, 2)
 }
 
 /// A host as it really is.
@@ -237,6 +258,7 @@ impl World {
             holding,
             ended: list(&real.ended),
             capacity: capacity(index),
+            ready: ready(index),
             ..HostState::default()
         };
         let incarnation = Incarnation(real.incarnation);
@@ -362,6 +384,7 @@ impl World {
                     owner: owner.map(|owner| format!("o{owner}").parse().unwrap()),
                     weight: *weight,
                     asked: resources(0, *gib),
+                    kinds: kinds(*cells),
                     ..work(*cells)
                 };
                 self.tell(Event::Submitted {
@@ -416,6 +439,7 @@ impl World {
                 repeat: truth.repeat,
                 fail_fast: truth.fail_fast,
                 asked: resources(0, truth.gib),
+                kinds: kinds(truth.cells),
                 fresh: false,
                 settled: truth.settled.iter().copied().collect(),
                 tried,

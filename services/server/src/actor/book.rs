@@ -92,6 +92,7 @@ impl OpenRun {
             weight: matrix.weight(),
             asked: matrix.resources(),
             labels: matrix.labels().clone(),
+            kinds: matrix.kinds(&self.pins),
             fresh: true,
             ..Work::default()
         }

@@ -1,8 +1,8 @@
 //! Agents' syncs: what a host holds and what ended goes in, what it should hold comes out. May not: check what an
 //! agent sent; that was done before.
 
-use regatta_model::wire::{Held, HeldState, Stop, SyncResponse};
-use regatta_model::{AttemptId, HostName, Incarnation};
+use regatta_model::wire::{Held, HeldState, READY_MOST, Stop, SyncResponse};
+use regatta_model::{AttemptId, Digest, HostName, Incarnation};
 use regatta_scheduler::{Event, HostState};
 use tokio::time::{Duration, Instant};
 
@@ -14,6 +14,9 @@ use crate::limits::{CLOCK_OFFSET_MOST_MS, HOSTS_MOST};
 /// counts anew.
 const OVERTAKEN_WITHIN: Duration = Duration::from_secs(1);
 
+/// An image is named to a host that will need it soon at most once in this time.
+const SOON_AGAIN: Duration = Duration::from_mins(5);
+
 /// What the former life of a host hears.
 const FORMER_LIFE: &str = "a later life of this host's executor has spoken. If two agents have this name, give each its \
      own with --name; to use this host again, start its executor anew";
@@ -24,7 +27,7 @@ impl Actor {
         self.shared.lease_ms / 5
     }
 
-    pub(super) fn response(&self, host: &HostName, outgoing: Outgoing) -> SyncResponse {
+    pub(super) fn response(&mut self, host: &HostName, outgoing: Outgoing) -> SyncResponse {
         SyncResponse {
             acknowledged: outgoing.acknowledged,
             start: outgoing.start.into_values().collect(),
@@ -32,8 +35,25 @@ impl Actor {
             lease_ms: self.shared.lease_ms,
             next_sync_ms: self.next_sync_ms(),
             canaries: self.canaries_wanted(host),
+            soon: self.soon(host),
             ..SyncResponse::default()
         }
+    }
+
+    /// Images that a host will need soon, each once in [`SOON_AGAIN`].
+    fn soon(&mut self, host: &HostName) -> Vec<Digest> {
+        let Some(known) = self.hosts.get_mut(host) else {
+            return Vec::new();
+        };
+        let mut soon = self.scheduler.soon(host);
+        if !soon.is_empty() {
+            let announced = &mut known.announced;
+            announced.retain(|_, when| when.elapsed() < SOON_AGAIN);
+            soon.retain(|image| !announced.contains_key(image));
+            let now = Instant::now();
+            announced.extend(soon.iter().map(|image| (*image, now)));
+        }
+        soon
     }
 
     pub(super) async fn synced(&mut self, synced: Synced, reply: Reply<SyncedAnswer>) {
@@ -78,7 +98,7 @@ impl Actor {
             host,
             incarnation,
             sequence,
-            facts,
+            mut facts,
             slots,
             free,
             holding,
@@ -87,6 +107,9 @@ impl Actor {
             wait,
             clock_offset_ms,
         } = synced;
+        // It is the scheduler's, and not worth a row.
+        let mut ready = std::mem::take(&mut facts.ready);
+        ready.truncate(2 * READY_MOST);
         // Each process of an agent counts from the start, its syncs as its canaries.
         let before = self.hosts.get(&host).map_or(0, |known| known.sequence);
         let anew = sequence <= before;
@@ -116,6 +139,7 @@ impl Actor {
             holding,
             ended: unknown.iter().map(told).chain(withheld).collect(),
             capacity: facts.resources(),
+            ready,
             labels: facts.labels,
             cpu: facts.cpu,
         };
