@@ -308,7 +308,9 @@ pub(crate) mod tests {
                 text: "lib 2.0 broke test_a[<x>]; 1.0 was good.".into(),
                 excerpt: "AssertionError: 1 != 2".into(),
                 clusters: Vec::new(),
+                rate: None,
             }],
+            grid: None,
         }
     }
 

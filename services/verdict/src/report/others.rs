@@ -61,6 +61,7 @@ pub(super) fn plain(
         text,
         excerpt: String::new(),
         clusters: Vec::new(),
+        rate: None,
     }
 }
 
