@@ -39,12 +39,7 @@ pub(super) fn of(builder: &Builder<'_>, compared: &Compared) -> Option<CaseGrid>
     for (number, cell) in &builder.cells {
         let regressed = compared.cells.get(number);
         let regressed = regressed.map_or(&[][..], |comparison| &comparison.regressed);
-        let lists: [(&[CaseId], fn(&mut Seen) -> &mut usize); 3] = [
-            (regressed, |seen| &mut seen.regressed),
-            (&cell.failing, |seen| &mut seen.failing),
-            (&cell.flaky, |seen| &mut seen.flaky),
-        ];
-        for (cases, counter) in lists {
+        let mut count = |cases: &[CaseId], counter: fn(&mut Seen) -> &mut usize| {
             for case in cases {
                 let seen = seen.entry(*case).or_default();
                 *counter(seen) += 1;
@@ -52,7 +47,10 @@ pub(super) fn of(builder: &Builder<'_>, compared: &Compared) -> Option<CaseGrid>
                     seen.cells.insert(*number);
                 }
             }
-        }
+        };
+        count(regressed, |seen| &mut seen.regressed);
+        count(&cell.failing, |seen| &mut seen.failing);
+        count(&cell.flaky, |seen| &mut seen.flaky);
     }
     let mut order: Vec<(CaseId, Seen)> = seen.into_iter().collect();
     let rank = |seen: &Seen| (seen.regressed, seen.failing, seen.flaky);
