@@ -58,7 +58,7 @@ pub(super) fn render(report: &Report) -> String {
     findings::all(report, &mut out);
     tables::cells(report, &mut out);
     if let Some(grid) = &report.grid {
-        tables::cases(grid, &mut out);
+        tables::cases(report, grid, &mut out);
     }
     plot::along(report, &mut out);
     attempts::all(report, &mut out);
@@ -154,7 +154,7 @@ fn categories(report: &Report, out: &mut String) {
             out,
             "<li><a href=\"#{place}\"><b>{number}</b> {word}</a></li>",
             place = findings::place(kind),
-            word = escaped(&findings::word(kind)),
+            word = escaped(&findings::words(kind, number)),
         );
     }
     out.push_str("</ul>\n");

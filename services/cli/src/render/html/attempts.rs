@@ -112,7 +112,7 @@ fn cut(text: &str) -> String {
 }
 
 /// `50 MiB`; a dash where nothing was measured.
-pub(super) fn memory(bytes: u64) -> String {
+fn memory(bytes: u64) -> String {
     match bytes {
         0 => "–".to_owned(),
         bytes => format!("{} MiB", bytes.div_ceil(1 << 20)),

@@ -4,15 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use regatta_model::report::{CellReport, Finding, FindingKind, Rate, Report};
+use regatta_model::report::{CellReport, Finding, FindingKind, Rate, Report, Verdict};
 
+use super::many;
 use crate::render::escaped;
 
 /// How a stretch of values stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stretch {
     Good,
-    /// Between the last good and the first bad one: nothing could be told.
+    /// Nothing of it could be tested.
     Untold,
     Bad,
     /// Behind the first bad one, and not bad.
@@ -69,6 +70,12 @@ pub(super) fn strip(
         .filter_map(|cell| cells.get(cell)?.axes.get(&axis.name))
         .map(String::as_str)
         .collect();
+    let told: BTreeSet<&str> = cells
+        .values()
+        .filter(|cell| is_told(cell))
+        .filter_map(|cell| cell.axes.get(&axis.name))
+        .map(String::as_str)
+        .collect();
     // Where the baseline is a later value, what is bad lies before what is good.
     let stretch = |at: usize, value: &str| {
         let up = good_at < bad_at;
@@ -78,8 +85,10 @@ pub(super) fn strip(
             Stretch::Good
         } else if (up && at < bad_at) || (!up && at > bad_at) {
             Stretch::Untold
-        } else {
+        } else if told.contains(value) || many(cells.len()) < report.counts.cells {
             Stretch::Other
+        } else {
+            Stretch::Untold
         }
     };
     let mut runs: Vec<(Stretch, usize, usize)> = Vec::new();
@@ -129,6 +138,13 @@ pub(super) fn strip(
     );
 }
 
+/// Whether anything of a cell was tested.
+fn is_told(cell: &CellReport) -> bool {
+    let before = |outcome: &str| matches!(outcome, "setup_failed" | "image_failed");
+    let mut attempts = cell.attempts.iter();
+    cell.verdict != Verdict::Unresolved && attempts.any(|attempt| !before(&attempt.outcome))
+}
+
 /// Pixels from 0 to 100%.
 const RATE_WIDTH: f64 = 160.0;
 
@@ -147,11 +163,11 @@ pub(super) fn rate(rate: &Rate, out: &mut String) {
     );
     let _ = writeln!(
         out,
-        "<p class=\"rate\"><svg role=\"img\" aria-label=\"{words}\" width=\"{width}\" height=\"14\" viewBox=\"0 0 {width} 14\">\
+        "<p class=\"rate\"><span class=\"faint\">0%</span><svg role=\"img\" aria-label=\"{words}\" width=\"{width}\" height=\"14\" viewBox=\"0 0 {width} 14\">\
          <line class=\"axis\" x1=\"2\" y1=\"7\" x2=\"{end:.1}\" y2=\"7\"/>\
          <rect class=\"range\" x=\"{low:.1}\" y=\"3\" width=\"{long:.1}\" height=\"8\"/>\
          <circle class=\"point\" cx=\"{middle:.1}\" cy=\"7\" r=\"3\"/></svg>\
-         <span class=\"faint\">{words}</span></p>",
+         <span class=\"faint\">100%</span></p>",
         width = RATE_WIDTH + 4.0,
         end = at(1.0),
         low = at(rate.low),

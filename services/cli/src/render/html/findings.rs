@@ -15,7 +15,7 @@ const FINDINGS_SHOWN: usize = 200;
 const CASES_SHOWN: usize = 300;
 
 /// Cells named under one finding.
-const CELLS_SHOWN: usize = 12;
+const CELLS_SHOWN: usize = 4;
 
 /// Hosts named under one finding.
 const HOSTS_SHOWN: usize = 8;
@@ -27,6 +27,17 @@ const CELLS_LOOKED_MOST: usize = 1000;
 pub(super) fn word(kind: FindingKind) -> String {
     let name = serde_json::to_value(kind).unwrap_or_default();
     name.as_str().unwrap_or_default().replace('_', " ")
+}
+
+/// The same of several.
+pub(super) fn words(kind: FindingKind, number: usize) -> String {
+    let word = word(kind);
+    match kind {
+        _ if number == 1 => word,
+        FindingKind::Regression | FindingKind::Failure => format!("{word}s"),
+        FindingKind::Fix => format!("{word}es"),
+        _ => word,
+    }
 }
 
 /// Whether nobody has to do anything.
@@ -42,13 +53,12 @@ const fn tone(kind: FindingKind) -> Tone {
     }
 }
 
-/// Where on the page a kind stands.
-pub(super) const fn place(kind: FindingKind) -> &'static str {
+/// Where on the page the first of a kind stands.
+pub(super) fn place(kind: FindingKind) -> String {
     if is_folded(kind) {
-        "folded"
-    } else {
-        "findings"
+        return "folded".to_owned();
     }
+    format!("first-{}", word(kind).replace(' ', "-"))
 }
 
 /// The kinds that there are, with their numbers, in the order in which they are told.
@@ -71,8 +81,14 @@ pub(super) fn all(report: &Report, out: &mut String) {
         shown.partition(|finding| is_folded(finding.kind));
     if !open.is_empty() {
         out.push_str("<section id=\"findings\">\n<h2>What to look at</h2>\n");
+        let mut kinds: BTreeSet<FindingKind> = BTreeSet::new();
         for finding in open {
-            one(report, &cells, finding, out);
+            let place = if kinds.insert(finding.kind) {
+                format!(" id=\"{}\"", place(finding.kind))
+            } else {
+                String::new()
+            };
+            one(report, &cells, finding, &place, out);
         }
         out.push_str("</section>\n");
     }
@@ -83,7 +99,7 @@ pub(super) fn all(report: &Report, out: &mut String) {
             counted(many(folded.len()), "finding")
         );
         for finding in folded {
-            one(report, &cells, finding, out);
+            one(report, &cells, finding, "", out);
         }
         out.push_str("</details>\n</section>\n");
     }
@@ -98,7 +114,13 @@ pub(super) fn all(report: &Report, out: &mut String) {
     }
 }
 
-fn one(report: &Report, cells: &BTreeMap<u64, &CellReport>, finding: &Finding, out: &mut String) {
+fn one(
+    report: &Report,
+    cells: &BTreeMap<u64, &CellReport>,
+    finding: &Finding,
+    place: &str,
+    out: &mut String,
+) {
     let sure = match finding.kind {
         FindingKind::Regression | FindingKind::Fix => {
             format!(" · {}", probability(finding.confidence))
@@ -107,7 +129,7 @@ fn one(report: &Report, cells: &BTreeMap<u64, &CellReport>, finding: &Finding, o
     };
     let _ = writeln!(
         out,
-        "<article class=\"{}\">\n<p class=\"kind\">{}{sure}</p>\n<h3>{}</h3>",
+        "<article class=\"{}\"{place}>\n<p class=\"kind\">{}{sure}</p>\n<h3>{}</h3>",
         tone(finding.kind).class(),
         escaped(&word(finding.kind)),
         escaped(&finding.text)
@@ -207,7 +229,8 @@ fn whereabouts(cells: &BTreeMap<u64, &CellReport>, finding: &Finding, out: &mut 
         },
         escaped(&named.join(", "))
     );
-    if !hosts.is_empty() && finding.host.is_none() {
+    let failing = finding.kind != FindingKind::Fix && finding.host.is_none();
+    if !hosts.is_empty() && failing {
         let named: Vec<&str> = hosts.iter().copied().take(HOSTS_SHOWN).collect();
         let more = hosts.len().saturating_sub(HOSTS_SHOWN);
         let more = if more > 0 {
@@ -237,6 +260,7 @@ fn commands(
     };
     let failing = cells
         .get(first)
+        .filter(|_| finding.kind != FindingKind::Fix)
         .and_then(|cell| cell.attempts.iter().find(|attempt| !attempt.passed));
     let attempt = failing.map_or_else(String::new, |attempt| {
         format!(" --attempt {}", attempt.attempt)

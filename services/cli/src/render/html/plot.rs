@@ -6,8 +6,7 @@ use std::fmt::Write as _;
 
 use regatta_model::report::{AttemptReport, CellReport, Report};
 
-use super::attempts::{is_fault, memory};
-use crate::progress::seconds;
+use super::attempts::is_fault;
 use crate::render::escaped;
 
 /// Most values along the axis; with more, nothing is drawn.
@@ -53,7 +52,7 @@ pub(super) fn along(report: &Report, out: &mut String) {
     let all = report.cells.iter().flat_map(|cell| {
         let at = cell.axes.get(&axis.name);
         let at = at.and_then(|value| place.get(value.as_str())).copied();
-        let attempts = cell.attempts.iter().filter(|attempt| !is_fault(attempt));
+        let attempts = cell.attempts.iter().filter(|attempt| is_measured(attempt));
         attempts.filter_map(move |attempt| {
             Some(Point {
                 at: at?,
@@ -80,19 +79,16 @@ pub(super) fn along(report: &Report, out: &mut String) {
         escaped(&axis.name)
     );
     let time = |attempt: &AttemptReport| attempt.seconds;
-    plot(
-        "Time of the test",
-        &axis.values,
-        &points,
-        &time,
-        &seconds,
-        out,
-    );
+    let text = |seconds: f64| match seconds {
+        short if short < 10.0 => format!("{short:.2} s"),
+        long => crate::progress::seconds(long),
+    };
+    plot("Time of the test", &axis.values, &points, &time, &text, out);
     let held = |attempt: &AttemptReport| {
         // Exact up to 2^32 MiB.
         f64::from(u32::try_from(attempt.peak_memory_bytes >> 10).unwrap_or(u32::MAX))
     };
-    let text = |kib: f64| memory(whole(kib).saturating_mul(1024));
+    let text = |kib: f64| format!("{:.0} MiB", kib / 1024.0);
     if points.iter().any(|p| p.attempt.peak_memory_bytes > 0) {
         plot("Most memory held", &axis.values, &points, &held, &text, out);
     }
@@ -109,9 +105,13 @@ pub(super) fn along(report: &Report, out: &mut String) {
     out.push_str("</section>\n");
 }
 
-/// A number that is not negative, without its fraction.
-fn whole(number: f64) -> u64 {
-    std::time::Duration::try_from_secs_f64(number.max(0.0)).map_or(u64::MAX, |all| all.as_secs())
+/// Whether its test ran, and told something of the cell.
+fn is_measured(attempt: &AttemptReport) -> bool {
+    let before = matches!(
+        attempt.outcome.as_str(),
+        "setup_failed" | "image_failed" | "cancelled"
+    );
+    !before && !is_fault(attempt)
 }
 
 fn number(count: usize) -> f64 {

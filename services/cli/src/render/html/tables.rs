@@ -1,6 +1,6 @@
 //! The grids: cells by their axes, and cases along one axis. May not: say anything by colour alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use regatta_model::report::{CaseGrid, CaseMark, CaseRow, Report};
@@ -190,12 +190,13 @@ const fn shown(mark: CaseMark) -> (&'static str, &'static str) {
 }
 
 /// Cases that did not pass everywhere, along an axis.
-pub(super) fn cases(grid: &CaseGrid, out: &mut String) {
+pub(super) fn cases(report: &Report, grid: &CaseGrid, out: &mut String) {
     out.push_str("<section id=\"cases\">\n<h2>Cases that did not pass everywhere</h2>\n");
     let lines = grid
         .rows
         .iter()
         .any(|row| row.lines.iter().any(|line| !line.is_empty()));
+    let all = lines_of(report, &grid.axis);
     open(grid.values.len(), &format!("Across: {}", grid.axis), out);
     out.push_str("<tr><th scope=\"col\">case</th>");
     if lines {
@@ -216,7 +217,7 @@ pub(super) fn cases(grid: &CaseGrid, out: &mut String) {
             escaped(&row.case)
         );
         if lines {
-            let _ = write!(out, "<td>{}</td>", escaped(&with(row)));
+            let _ = write!(out, "<td>{}</td>", escaped(&with(row, all)));
         }
         for (value, own) in grid.values.iter().zip(&row.marks) {
             match own.map(shown) {
@@ -255,8 +256,23 @@ pub(super) fn cases(grid: &CaseGrid, out: &mut String) {
     out.push_str("</section>\n");
 }
 
-/// The other axes' values of a row's lines.
-fn with(row: &CaseRow) -> String {
+/// How many lines of cells there are; 0: the report does not list all of its cells.
+fn lines_of(report: &Report, axis: &str) -> u64 {
+    if many(report.cells.len()) < report.counts.cells {
+        return 0;
+    }
+    let others = report.cells.iter().map(|cell| {
+        let values = cell.axes.iter().filter(|(name, _)| name.as_str() != axis);
+        values.collect::<Vec<_>>()
+    });
+    many(others.collect::<BTreeSet<_>>().len())
+}
+
+/// The other axes' values of a row's lines, of so many in all.
+fn with(row: &CaseRow, all: u64) -> String {
+    if row.count == all {
+        return "all".to_owned();
+    }
     let line = |line: &BTreeMap<String, String>| {
         let values: Vec<String> = line
             .iter()
