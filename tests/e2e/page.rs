@@ -26,14 +26,15 @@ const seen = (selector) => {
   const style = getComputedStyle(element);
   return {text: element.innerText, area: box.width * box.height, visible: element.checkVisibility(), colour: style.color};
 };
-document.body.innerHTML = '<pre id="told">' + btoa(unescape(encodeURIComponent(JSON.stringify({
+// Once everything that the page asks for came, or did not.
+addEventListener('load', () => { document.body.innerHTML = '<pre id="told">' + btoa(unescape(encodeURIComponent(JSON.stringify({
   dark: matchMedia('(prefers-color-scheme: dark)').matches,
   page: getComputedStyle(document.body).backgroundColor,
   conclusion: seen('#conclusion'),
   grid: seen('#cases table'),
   requests: performance.getEntriesByType('resource').map((one) => one.name),
   bold: document.querySelectorAll('b').length - document.querySelectorAll('ul.categories b').length,
-})))) + '</pre>';
+})))) + '</pre>'; });
 </script>"#;
 
 /// What the probe tells, and what the browser says on its console.
