@@ -6,6 +6,10 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod grid;
+
+pub use grid::{CaseGrid, CaseMark, CaseRow, Rate};
+
 /// What a run concluded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
@@ -33,6 +37,9 @@ pub struct Report {
     pub cells: Vec<CellReport>,
     /// What is worth telling, the most important first.
     pub findings: Vec<Finding>,
+    /// Cases that did not pass everywhere, along an axis; none where every case passed, or no case tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grid: Option<CaseGrid>,
 }
 
 /// An axis as reports show it.
@@ -90,6 +97,12 @@ pub struct Counts {
     pub reruns: u64,
     /// Attempts whose outcome was the host's or the platform's doing.
     pub host_faults: u64,
+    /// Hosts on which attempts ended.
+    #[serde(default)]
+    pub hosts: u64,
+    /// Attempts of each cell that the matrix asks for; those beyond are reruns. 0: not told.
+    #[serde(default)]
+    pub repeat: u64,
 }
 
 /// What is concluded of a cell, or of a case in a cell.
@@ -258,6 +271,9 @@ pub struct Finding {
     /// Its cases by the way in which they fail, the most frequent first; empty where it has fewer than two.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clusters: Vec<Cluster>,
+    /// How often it failed in its cells, where it both passes and fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
 }
 
 /// Cases whose messages are the same but for numbers, addresses and places of files: probably one cause.

@@ -11,13 +11,14 @@ mod compare;
 mod conclude;
 mod failures;
 mod findings;
+mod grid;
 mod known;
 mod others;
 mod pair;
 mod sentence;
 mod series;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use regatta_model::case::CaseException;
@@ -127,6 +128,8 @@ pub struct Builder<'a> {
     plain: Vec<Option<Plain>>,
     counts: Counts,
     hosts: BTreeMap<HostName, HostFaults>,
+    /// All hosts on which attempts ended.
+    places: BTreeSet<HostName>,
     /// What earlier runs say of baselines.
     earlier: BTreeMap<CellNumber, Earlier>,
     rule: Rule,
@@ -149,9 +152,11 @@ impl<'a> Builder<'a> {
             counts: Counts {
                 cells,
                 unresolved: cells,
+                repeat: u64::from(matrix.repeat().max(1)),
                 ..Counts::default()
             },
             hosts: BTreeMap::new(),
+            places: BTreeSet::new(),
             earlier: BTreeMap::new(),
             rule: Policy::of_run(matrix, run).rule(),
             few: false,
@@ -195,6 +200,11 @@ impl<'a> Builder<'a> {
         let attempts = u64::try_from(rows.len()).unwrap_or(u64::MAX);
         self.counts.attempts += attempts;
         self.counts.reruns += attempts.saturating_sub(u64::from(self.matrix.repeat().max(1)));
+        for row in &rows {
+            if !self.places.contains(&row.host) {
+                self.places.insert(row.host.clone());
+            }
+        }
         for row in rows.iter().filter(|row| cell::is_fault(row)) {
             self.counts.host_faults += 1;
             // What the platform did is no host's doing, wherever it showed.
@@ -245,7 +255,9 @@ impl<'a> Builder<'a> {
         let mut findings = findings::changes(&self, &compared);
         findings.extend(others::findings(&self, &compared));
         findings.truncate(FINDINGS_MOST);
+        let grid = grid::of(&self, &compared);
         let cells = self.cell_reports(&compared);
+        self.counts.hosts = u64::try_from(self.places.len()).unwrap_or(u64::MAX);
         let ended = self.run.ended_ms.unwrap_or(self.now_ms);
         let seconds = seconds(ended.saturating_sub(self.run.submitted_ms), 1000);
         let mut report = Report {
@@ -267,6 +279,7 @@ impl<'a> Builder<'a> {
             }),
             cells,
             findings,
+            grid,
         };
         report.sentence = sentence::of(&report, &compared, &allowed);
         report

@@ -1,129 +1,171 @@
 //! The report as one HTML file that needs nothing else: no script, no font, no picture from elsewhere. May not: pass
 //! anything through unescaped.
 
+mod attempts;
+mod draw;
+mod findings;
+mod plot;
+mod tables;
+
 use std::fmt::Write as _;
 
 use regatta_model::report::{Conclusion, FindingKind, Report};
 
-use super::grid::Grid;
-use super::{CLUSTERS_SHOWN, Mark, axes_text, cases_text, escaped, probability};
+use super::{Mark, escaped, probability};
 use crate::progress::seconds;
 
-const STYLE: &str = "
-:root { color-scheme: light dark; --good: #1a7f37; --bad: #cf222e; --doubt: #9a6700; --line: #8884; }
-@media (prefers-color-scheme: dark) { :root { --good: #3fb950; --bad: #ff7b72; --doubt: #d29922; } }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.4rem; } .passed, .fixed { color: var(--good); } .failed, .regressed { color: var(--bad); }
-.flaky, .unresolved, .cancelled { color: var(--doubt); }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; }
-th, td { border: 1px solid var(--line); padding: .25rem .6rem; text-align: left; }
-pre { overflow-x: auto; padding: .6rem; border: 1px solid var(--line); }
-";
+const STYLE: &str = include_str!("html/style.css");
+
+/// How something looks: what it says of the tested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tone {
+    Good,
+    Bad,
+    Doubt,
+}
+
+impl Tone {
+    const fn class(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Bad => "bad",
+            Self::Doubt => "doubt",
+        }
+    }
+
+    /// What it is where colours are not seen.
+    const fn sign(self) -> &'static str {
+        match self {
+            Self::Good => "✓",
+            Self::Bad => "✗",
+            Self::Doubt => "?",
+        }
+    }
+
+    const fn of(conclusion: Conclusion) -> Self {
+        match conclusion {
+            Conclusion::Passed => Self::Good,
+            Conclusion::Failed | Conclusion::Regressed => Self::Bad,
+            Conclusion::Unresolved | Conclusion::Cancelled => Self::Doubt,
+        }
+    }
+}
 
 pub(super) fn render(report: &Report) -> String {
-    let class = match report.conclusion {
-        Conclusion::Passed => "passed",
-        Conclusion::Failed | Conclusion::Regressed => "failed",
-        Conclusion::Unresolved => "unresolved",
-        Conclusion::Cancelled => "cancelled",
-    };
-    let mut out = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n\
-         <title>{name}</title>\n<style>{STYLE}</style>\n<h1>{name}</h1>\n<p class=\"{class}\"><strong>{sentence}</strong></p>\n",
-        name = escaped(&report.name),
-        sentence = escaped(&report.sentence),
-    );
-    table(report, &mut out);
-    let _ = writeln!(
-        out,
-        "<p>{} cells, {} attempts, {} reruns, {} host faults, {}; run {}</p>",
-        report.counts.cells,
-        report.counts.attempts,
-        report.counts.reruns,
-        report.counts.host_faults,
-        seconds(report.seconds),
-        escaped(&report.run)
-    );
-    if !report.findings.is_empty() {
-        out.push_str("<h2>Findings</h2>\n");
+    let mut out = open(&format!("{}: {}", report.name, report.sentence));
+    head(report, &mut out);
+    out.push_str("<main>\n");
+    findings::all(report, &mut out);
+    tables::cells(report, &mut out);
+    if let Some(grid) = &report.grid {
+        tables::cases(report, grid, &mut out);
     }
-    for finding in &report.findings {
-        let sure = match finding.kind {
-            FindingKind::Regression | FindingKind::Fix => {
-                format!(" <small>({})</small>", probability(finding.confidence))
-            }
-            _ => String::new(),
-        };
-        let _ = writeln!(out, "<h3>{}{sure}</h3>", escaped(&finding.text));
-        if !finding.clusters.is_empty() {
-            out.push_str("<table>\n");
-        }
-        for cluster in finding.clusters.iter().take(CLUSTERS_SHOWN) {
-            let _ = writeln!(
-                out,
-                "<tr><th scope=\"row\">{} ×</th><td>{}</td><td>such as {}</td></tr>",
-                cluster.count,
-                escaped(&cluster.signature),
-                escaped(cluster.cases.first().map_or("", String::as_str))
-            );
-        }
-        if !finding.clusters.is_empty() {
-            out.push_str("</table>\n");
-        }
-        if finding.cases.len() > 1 {
-            let _ = write!(
-                out,
-                "<details><summary>{} cases</summary><ul>",
-                finding.cases.len()
-            );
-            for case in &finding.cases {
-                let _ = write!(out, "<li>{}</li>", escaped(case));
-            }
-            out.push_str("</ul></details>\n");
-        }
-        if !finding.excerpt.is_empty() {
-            let _ = writeln!(out, "<pre>{}</pre>", escaped(&finding.excerpt));
-        }
-    }
-    out.push_str("</html>\n");
+    plot::along(report, &mut out);
+    attempts::all(report, &mut out);
+    out.push_str("</main>\n");
+    out.push_str("</body>\n</html>\n");
     out
 }
 
-fn table(report: &Report, out: &mut String) {
-    let grid = Grid::of(report);
-    out.push_str("<div class=\"scroll\"><table>\n<tr>");
-    let last = if grid.across.is_some() {
-        grid.columns.clone()
-    } else {
-        vec!["verdict"]
-    };
-    for head in grid.down.iter().chain(&last) {
-        let _ = write!(out, "<th scope=\"col\">{}</th>", escaped(head));
+/// Everything before what the page says.
+fn open(title: &str) -> String {
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <link rel=\"icon\" href=\"data:,\">\n\
+         <title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n",
+        escaped(title)
+    )
+}
+
+/// The conclusion, with how much it is based on.
+fn head(report: &Report, out: &mut String) {
+    let tone = Tone::of(report.conclusion);
+    let first = report.findings.first();
+    let sure = first.filter(|finding| finding.kind == FindingKind::Regression);
+    let sure = sure.map_or_else(String::new, |finding| {
+        format!(
+            " <span class=\"faint\">({})</span>",
+            probability(finding.confidence)
+        )
+    });
+    let _ = writeln!(
+        out,
+        "<header>\n<h1>{}</h1>\n<p class=\"conclusion {}\" id=\"conclusion\"><span aria-hidden=\"true\">{}</span> \
+         <strong>{}</strong>{sure}</p>",
+        escaped(&report.name),
+        tone.class(),
+        tone.sign(),
+        escaped(&report.sentence),
+    );
+    let counts = &report.counts;
+    let mut facts = vec![
+        counted(counts.cells, "cell"),
+        format!(
+            "{} ({}, {})",
+            counted(counts.attempts, "attempt"),
+            counted(counts.reruns, "rerun"),
+            counted(counts.host_faults, "host fault")
+        ),
+    ];
+    if counts.hosts > 0 {
+        facts.push(counted(counts.hosts, "host"));
     }
-    out.push_str("</tr>\n");
-    for (values, cells) in &grid.rows {
-        out.push_str("<tr>");
-        for value in values {
-            let _ = write!(out, "<th scope=\"row\">{}</th>", escaped(value));
+    facts.push(seconds(report.seconds));
+    let _ = writeln!(
+        out,
+        "<p>{} · run <code>{}</code>, {}</p>",
+        facts.join(" · "),
+        escaped(&report.run),
+        escaped(&report.state)
+    );
+    categories(report, out);
+    out.push_str("</header>\n");
+}
+
+/// How many cells, and how many findings of each kind.
+fn categories(report: &Report, out: &mut String) {
+    let counts = &report.counts;
+    out.push_str("<ul class=\"categories\" aria-label=\"Cells\">\n");
+    let cells = [
+        (counts.passed, Mark::Passed),
+        (counts.failed, Mark::Failed),
+        (counts.flaky, Mark::Flaky),
+        (counts.unresolved, Mark::Unresolved),
+    ];
+    for (number, mark) in cells {
+        if number > 0 {
+            let _ = writeln!(
+                out,
+                "<li class=\"{word}\"><span aria-hidden=\"true\">{}</span> <b>{number}</b> {} {word}</li>",
+                mark.sign(),
+                if number == 1 { "cell" } else { "cells" },
+                word = mark.word(),
+            );
         }
-        for cell in cells {
-            match cell {
-                None => out.push_str("<td></td>"),
-                Some(cell) => {
-                    let mark = Mark::of(cell);
-                    let _ = write!(
-                        out,
-                        "<td class=\"{word}\" title=\"{title}\">{word}</td>",
-                        word = mark.word(),
-                        title = escaped(&format!("{}: {}", axes_text(cell), cases_text(cell)))
-                    );
-                }
-            }
-        }
-        out.push_str("</tr>\n");
     }
-    out.push_str("</table></div>\n");
-    if grid.more > 0 {
-        let _ = writeln!(out, "<p>... and {} more rows</p>", grid.more);
+    out.push_str("</ul>\n");
+    if report.findings.is_empty() {
+        return;
     }
+    out.push_str("<ul class=\"categories\" aria-label=\"Findings\">\n");
+    for (kind, number) in findings::kinds(report) {
+        let _ = writeln!(
+            out,
+            "<li><a href=\"#{place}\"><b>{number}</b> {word}</a></li>",
+            place = findings::place(kind),
+            word = escaped(&findings::words(kind, number)),
+        );
+    }
+    out.push_str("</ul>\n");
+}
+
+/// `1 cell`, `2 cells`
+fn counted(number: u64, word: &str) -> String {
+    format!("{number} {word}{}", if number == 1 { "" } else { "s" })
+}
+
+/// A number of things in memory, as a number that can be counted with.
+fn many(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }

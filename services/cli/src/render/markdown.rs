@@ -7,73 +7,174 @@ use regatta_model::report::{Finding, FindingKind, Report};
 use super::grid::Grid;
 use super::{CLUSTERS_SHOWN, Mark, axes_text, cases_text, probability};
 
-/// Cases listed under a finding; GitHub cuts comments at 65,536 characters.
+/// Most bytes of it all; GitHub cuts comments at 65,536 characters, and summaries of jobs at 1 MiB.
+const BYTES_MOST: usize = 60_000;
+
+/// Most bytes of the grid.
+const GRID_BYTES_MOST: usize = 30_000;
+
+/// Up to so many columns, the grid has words; else signs.
+const COLUMNS_IN_WORDS: usize = 6;
+
+/// Most columns of the grid.
+const COLUMNS_SHOWN: usize = 50;
+
+/// Cases listed under a finding.
 const CASES_SHOWN: usize = 50;
-/// Findings listed.
-const FINDINGS_SHOWN: usize = 50;
+
+/// Most characters of an excerpt.
+const EXCERPT_SHOWN: usize = 1500;
 
 pub(super) fn render(report: &Report) -> String {
     let mut out = format!("### {}: {}\n\n", text(&report.name), text(&report.sentence));
-    let grid = Grid::of(report);
-    if grid.across.is_some() {
-        let heads = grid
-            .down
-            .iter()
-            .chain(&grid.columns)
-            .map(|head| format!(" {} |", text(head)));
-        let _ = writeln!(out, "|{}", heads.collect::<String>());
+    grid(report, &mut out);
+    let (folded, open): (Vec<&Finding>, Vec<&Finding>) = report
+        .findings
+        .iter()
+        .partition(|finding| matches!(finding.kind, FindingKind::Flaky | FindingKind::Fix));
+    let mut left = 0;
+    let mut add = |finding: &Finding, out: &mut String| {
+        let shown = one(report, finding);
+        if out.len() + shown.len() > BYTES_MOST {
+            left += 1;
+        } else {
+            out.push_str(&shown);
+        }
+    };
+    for finding in open {
+        add(finding, &mut out);
+    }
+    if !folded.is_empty() {
         let _ = writeln!(
             out,
-            "|{}",
-            " --- |".repeat(grid.down.len() + grid.columns.len())
+            "\n<details><summary>Known flakes, and what was mended: {}</summary>",
+            folded.len()
         );
+        for finding in folded {
+            add(finding, &mut out);
+        }
+        out.push_str("\n</details>\n");
+    }
+    if left > 0 {
+        let _ = writeln!(
+            out,
+            "\n... and {left} more findings: `regatta report {} --format html`",
+            report.run
+        );
+    }
+    let counts = &report.counts;
+    let _ = writeln!(
+        out,
+        "\n{} attempts, {} reruns, {} host faults; run `{}`",
+        counts.attempts, counts.reruns, counts.host_faults, report.run
+    );
+    out
+}
+
+/// Cells by their axes; where there is one axis only, a row each.
+fn grid(report: &Report, out: &mut String) {
+    let grid = Grid::of(report);
+    let mut more = grid.more;
+    if grid.across.is_some() {
+        let words = grid.columns.len() <= COLUMNS_IN_WORDS;
+        let columns = grid.columns.iter().take(COLUMNS_SHOWN);
+        let heads: Vec<&&str> = grid.down.iter().chain(columns).collect();
+        let mut line = String::new();
+        for head in &heads {
+            let _ = write!(line, " {} |", text(head));
+        }
+        let _ = writeln!(out, "|{line}\n|{}", " --- |".repeat(heads.len()));
+        let mut seen: Vec<Mark> = Vec::new();
         for (values, cells) in &grid.rows {
             let mut line = String::new();
             for value in values {
                 let _ = write!(line, " **{}** |", text(value));
             }
-            for cell in cells {
-                let _ = write!(line, " {} |", cell.map_or("", |cell| Mark::of(cell).word()));
+            for cell in cells.iter().take(COLUMNS_SHOWN) {
+                let mark = cell.map(Mark::of);
+                seen.extend(mark.filter(|mark| !seen.contains(mark)));
+                let shown = mark.map_or("", |mark| if words { mark.word() } else { mark.sign() });
+                let _ = write!(line, " {shown} |");
             }
-            let _ = writeln!(out, "|{line}");
+            if out.len() + line.len() > GRID_BYTES_MOST {
+                more += 1;
+            } else {
+                let _ = writeln!(out, "|{line}");
+            }
+        }
+        if !words {
+            let legend = Mark::ALL.iter().filter(|mark| seen.contains(mark));
+            let legend: Vec<String> = legend
+                .map(|mark| format!("{} {}", mark.sign(), mark.word()))
+                .collect();
+            let _ = writeln!(out, "\n{}", legend.join(" · "));
+        }
+        let columns = grid.columns.len().saturating_sub(COLUMNS_SHOWN);
+        if columns > 0 {
+            let _ = writeln!(out, "\n... and {columns} more columns");
         }
     } else {
         out.push_str("| cell | verdict | cases |\n| --- | --- | --- |\n");
         for cell in grid.rows.iter().flat_map(|row| row.1.iter().flatten()) {
-            let _ = writeln!(
-                out,
+            let line = format!(
                 "| {} | {} | {} |",
                 text(&axes_text(cell)),
                 Mark::of(cell).word(),
                 cases_text(cell)
             );
-        }
-    }
-    if grid.more > 0 {
-        let _ = writeln!(out, "\n... and {} more rows", grid.more);
-    }
-    for finding in report.findings.iter().take(FINDINGS_SHOWN) {
-        let _ = writeln!(out, "\n- {}{}", text(&finding.text), sure(finding));
-        for cluster in finding.clusters.iter().take(CLUSTERS_SHOWN) {
-            let _ = writeln!(out, "  - {} × {}", cluster.count, text(&cluster.signature));
-        }
-        if finding.cases.len() > 1 {
-            let _ = writeln!(
-                out,
-                "  <details><summary>{} cases</summary>\n",
-                finding.cases.len()
-            );
-            for case in finding.cases.iter().take(CASES_SHOWN) {
-                let _ = writeln!(out, "  - {}", text(case));
+            if out.len() + line.len() > GRID_BYTES_MOST {
+                more += 1;
+            } else {
+                let _ = writeln!(out, "{line}");
             }
-            out.push_str("  </details>\n");
         }
     }
-    let _ = writeln!(
-        out,
-        "\n{} attempts, {} reruns, {} host faults; run `{}`",
-        report.counts.attempts, report.counts.reruns, report.counts.host_faults, report.run
+    if more > 0 {
+        let _ = writeln!(out, "\n... and {more} more rows");
+    }
+}
+
+fn one(report: &Report, finding: &Finding) -> String {
+    let mut out = format!("\n- {}{}\n", text(&finding.text), sure(finding));
+    for cluster in finding.clusters.iter().take(CLUSTERS_SHOWN) {
+        let _ = writeln!(out, "  - {} × {}", cluster.count, text(&cluster.signature));
+    }
+    if finding.cases.len() > 1 {
+        let _ = writeln!(
+            out,
+            "\n  <details><summary>{} cases</summary>\n",
+            finding.cases.len()
+        );
+        for case in finding.cases.iter().take(CASES_SHOWN) {
+            let _ = writeln!(out, "  - {}", text(case));
+        }
+        let more = finding.cases.len().saturating_sub(CASES_SHOWN);
+        if more > 0 {
+            let _ = writeln!(out, "  - ... and {more} more");
+        }
+        out.push_str("\n  </details>\n");
+    }
+    let broke = matches!(
+        finding.kind,
+        FindingKind::Regression | FindingKind::Failure | FindingKind::Platform
     );
+    if broke && !finding.excerpt.is_empty() {
+        out.push_str("\n  <details><summary>what it says</summary>\n\n");
+        let shown: String = finding.excerpt.chars().take(EXCERPT_SHOWN).collect();
+        // Indented as code: no text can end that, as a fence of backquotes could be.
+        for line in shown.lines() {
+            let line: String = line.chars().filter(|c| !c.is_control()).collect();
+            let _ = writeln!(out, "      {line}");
+        }
+        out.push_str("\n  </details>\n");
+    }
+    if let Some(first) = finding.cells.first().filter(|_| broke) {
+        let run = &report.run;
+        let _ = writeln!(
+            out,
+            "\n  `regatta logs {run} {first}` · `regatta repro {run} {first}`"
+        );
+    }
     out
 }
 
@@ -114,6 +215,29 @@ fn text(raw: &str) -> String {
 mod tests {
     use super::*;
     use crate::render::tests::sample;
+
+    #[test]
+    fn it_fits_a_comment_however_much_was_found() {
+        let mut report = sample();
+        report.findings = vec![report.findings[0].clone(); 200];
+        for finding in &mut report.findings {
+            finding.excerpt = "x".repeat(1000);
+        }
+        let text = render(&report);
+        assert!(text.len() < 65_536, "{}", text.len());
+        assert!(text.contains("more findings: `regatta report r1"), "{text}");
+    }
+
+    #[test]
+    fn what_a_log_says_ends_no_block() {
+        let mut report = sample();
+        report.findings[0].excerpt = "```\n</details> @team".into();
+        let text = render(&report);
+        assert!(
+            text.contains("\n      ```\n      </details> @team\n"),
+            "{text}"
+        );
+    }
 
     #[test]
     fn names_make_no_markup() {

@@ -296,20 +296,26 @@ pub(crate) mod tests {
                     Some(Comparison::Unchanged),
                 ),
             ],
-            findings: vec![Finding {
-                kind: FindingKind::Regression,
-                case: Some("test_a[<x>]".into()),
-                cases: vec!["test_a[<x>]".into()],
-                axis: Some("lib".into()),
-                last_good: Some("1.0".into()),
-                first_bad: Some("2.0".into()),
-                cells: vec![1],
-                host: None,
-                confidence: 0.99,
-                text: "lib 2.0 broke test_a[<x>]; 1.0 was good.".into(),
-                excerpt: "AssertionError: 1 != 2".into(),
-                clusters: Vec::new(),
-            }],
+            findings: vec![regression()],
+            grid: None,
+        }
+    }
+
+    fn regression() -> Finding {
+        Finding {
+            kind: FindingKind::Regression,
+            case: Some("test_a[<x>]".into()),
+            cases: vec!["test_a[<x>]".into()],
+            axis: Some("lib".into()),
+            last_good: Some("1.0".into()),
+            first_bad: Some("2.0".into()),
+            cells: vec![1],
+            host: None,
+            confidence: 0.99,
+            text: "lib 2.0 broke test_a[<x>]; 1.0 was good.".into(),
+            excerpt: "AssertionError: 1 != 2".into(),
+            clusters: Vec::new(),
+            rate: None,
         }
     }
 

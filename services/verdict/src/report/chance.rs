@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use regatta_model::CellNumber;
-use regatta_model::report::{Finding, FindingKind, Verdict};
+use regatta_model::report::{Finding, FindingKind, Rate, Verdict};
 
 use super::Builder;
 use super::case::CaseId;
@@ -85,9 +85,11 @@ fn told(
     let mut findings = Vec::new();
     for (case, cells) in by_case.into_iter().take(FINDINGS_MOST) {
         let text = text(case, &cells);
+        let counted = (kind == FindingKind::Flaky).then(|| record(builder, case, &cells));
         findings.push(Finding {
             case: Some(name(case).to_owned()),
             excerpt: excerpt(builder, &cells, &[case]),
+            rate: counted.and_then(measured),
             ..plain(kind, cells, text)
         });
     }
@@ -140,6 +142,18 @@ fn rate(record: Record) -> String {
         percent(low),
         percent(high),
     )
+}
+
+/// The same for programs; none where nothing was counted.
+fn measured(record: Record) -> Option<Rate> {
+    let Record { failed, runs } = record;
+    let (low, high) = record.interval();
+    (runs > 0).then_some(Rate {
+        failed,
+        runs,
+        low,
+        high,
+    })
 }
 
 fn unresolved(
@@ -201,11 +215,15 @@ fn whole(builder: &Builder<'_>, compared: &Compared) -> Option<Finding> {
     let which = capital(&which_cells(builder, &cells));
     let all = cells.iter().filter_map(|cell| builder.cells.get(cell));
     let all = all.map(|cell| cell.tally.of(None).all());
-    let rate = rate(all.fold(Record::default(), Record::and));
+    let all = all.fold(Record::default(), Record::and);
     let excerpt = excerpt(builder, &cells, &[]);
-    let text = format!("{which} both passed and failed, without a case that tells why{rate}");
+    let text = format!(
+        "{which} both passed and failed, without a case that tells why{}",
+        rate(all)
+    );
     Some(Finding {
         excerpt,
+        rate: measured(all),
         ..plain(FindingKind::Flaky, cells, text)
     })
 }

@@ -200,7 +200,7 @@ impl Builder<'_> {
         (own.as_ref() != Some(value)).then_some(values)
     }
 
-    fn side(&self, number: CellNumber) -> Option<Side<'_>> {
+    pub(super) fn side(&self, number: CellNumber) -> Option<Side<'_>> {
         if let Some(cell) = self.cells.get(&number) {
             return Some(Side {
                 verdict: cell.verdict,

@@ -129,6 +129,7 @@ fn finding(
         text,
         excerpt: excerpt(builder, &change.origins, &change.cases),
         clusters: clusters(builder, &change.origins, &change.cases),
+        rate: None,
     }
 }
 

@@ -63,6 +63,7 @@ pub(super) fn plain(
         text,
         excerpt: String::new(),
         clusters: Vec::new(),
+        rate: None,
     }
 }
 
