@@ -1,6 +1,6 @@
 //! Cells run where their images are, and images are on a host before they are needed: by what lies in hosts' stores.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ fn root_tar(data: &Data, name: &str) -> PathBuf {
 }
 
 /// Imports it into a store; gives the digest of its manifest.
-fn import(data: &Data, name: &str, tar: &PathBuf) -> String {
+fn import(data: &Data, name: &str, tar: &Path) -> String {
     data.run(["image", "import", tar.to_str().unwrap(), name])
         .expect(0);
     let told = data.run(["image", "inspect", name]).expect(0).json();

@@ -1,6 +1,7 @@
 //! The command line, as clap reads it. May not: do anything.
 
 mod container;
+mod hosts;
 mod image;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 pub(crate) use self::container::{
     BenchArgs, BenchCommand, BenchStartArgs, ExecArgs, NetworkChoice,
 };
+pub(crate) use self::hosts::{HostArgs, HostPolicy};
 pub(crate) use self::image::{ArchiveFormat, BuildArgs, ImageArgs, ImageCommand};
 
 /// Runs test matrices in disposable containers on a fleet of hosts, and tells what a version broke.
@@ -380,23 +382,4 @@ pub(crate) struct ReproArgs {
     /// Print the commands of a shell session instead of running the test
     #[arg(long)]
     pub(crate) shell: bool,
-}
-
-#[derive(ClapArgs, Debug)]
-pub(crate) struct HostArgs {
-    /// What to decide
-    pub(crate) what: HostPolicy,
-    /// The host's name
-    pub(crate) name: String,
-    /// Why, for others to read
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    pub(crate) reason: String,
-}
-
-#[derive(ValueEnum, Clone, Copy, Debug)]
-pub(crate) enum HostPolicy {
-    Drain,
-    Resume,
-    Cordon,
-    Quarantine,
 }
