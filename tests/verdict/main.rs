@@ -3,6 +3,7 @@
 mod dialects;
 mod history;
 mod judge;
+mod measured;
 mod report;
 mod results;
 mod stats;
