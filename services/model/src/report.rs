@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::metric::Metrics;
+
 /// What a run concluded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
@@ -216,6 +218,9 @@ pub struct AttemptReport {
     pub cpu_seconds: f64,
     /// Most memory held at once.
     pub peak_memory_bytes: u64,
+    /// What else it measured, by name.
+    #[serde(default, skip_serializing_if = "Metrics::is_empty")]
+    pub metrics: Metrics,
     /// The digest of all that defines it, or empty where it never came to that.
     pub identity: String,
     /// Paths changed outside the declared places.

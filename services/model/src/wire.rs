@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::case::{NamedSet, Results, ToldResults};
+use crate::metric::Metrics;
 use crate::plan::AttemptPlan;
 use crate::{AttemptId, Blame, Digest, HostName, Incarnation, Outcome, Resources};
 
@@ -208,6 +209,9 @@ pub struct EndedAttempt<R: Default = Results> {
     /// Its cases.
     #[serde(default)]
     pub results: R,
+    /// What it measured, beside what is measured of every attempt.
+    #[serde(default, skip_serializing_if = "Metrics::is_empty")]
+    pub metrics: Metrics,
     /// Its output.
     pub log: LogPlace,
     /// What it left as artifacts, uploaded before this was said.
@@ -237,6 +241,7 @@ impl<R: Default> EndedAttempt<R> {
             identity: self.identity,
             changed: self.changed.clone(),
             results,
+            metrics: self.metrics.clone(),
             log: self.log.clone(),
             artifacts: self.artifacts.clone(),
             files: self.files,

@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use regatta_model::case::CaseException;
 use regatta_model::matrix::{Baseline, Matrix};
+use regatta_model::metric::Metrics;
 use regatta_model::report::{
     CaseCounts, CellComparison, CellReport, Counts, Report, ReportAxis, ReportCompare, Verdict,
 };
@@ -59,6 +60,8 @@ pub struct AttemptRow {
     pub cell: CellNumber,
     /// Which attempt of it.
     pub ordinal: Ordinal,
+    /// Its place among the run's attempts and changes of state, in the order in which they ended.
+    pub sequence: u64,
     /// Where.
     pub host: HostName,
     /// How it ended.
@@ -75,6 +78,8 @@ pub struct AttemptRow {
     pub cpu_us: u64,
     /// Most memory held at once, in bytes.
     pub peak_memory_bytes: u64,
+    /// What else it measured.
+    pub metrics: Metrics,
     /// The digest of all that defines it.
     pub identity: Option<Digest>,
     /// Paths changed outside the declared places.

@@ -205,6 +205,7 @@ pub(crate) mod tests {
             seconds: 2.5,
             cpu_seconds: 2.0,
             peak_memory_bytes: 50 << 20,
+            metrics: std::collections::BTreeMap::new(),
             identity: String::new(),
             changed: vec![],
         }

@@ -6,6 +6,9 @@ use serde::Deserialize;
 
 use super::Collector;
 
+/// What a line of cargo-criterion that tells of a benchmark has.
+const CRITERION: &str = "benchmark-complete";
+
 /// One object, as pytest-benchmark writes it.
 #[derive(Deserialize)]
 struct Pytest {
@@ -57,20 +60,25 @@ struct Estimate {
 
 /// Reads one file that begins as an object does; whether it is one of these.
 pub(super) fn read(path: &str, text: &str, collector: &mut Collector) -> bool {
-    if let Ok(pytest) = serde_json::from_str::<Pytest>(text) {
+    // Most JSON is something else, and some of it is long.
+    if text.contains("\"machine_info\"")
+        && let Ok(pytest) = serde_json::from_str::<Pytest>(text)
+    {
         for benchmark in pytest.benchmarks {
             let metric = duration(benchmark.stats.median, "s");
             collector.add(path, &benchmark.fullname, metric);
         }
         return true;
     }
-    if let Ok(hyperfine) = serde_json::from_str::<Hyperfine>(text) {
+    if text.contains("\"command\"")
+        && let Ok(hyperfine) = serde_json::from_str::<Hyperfine>(text)
+    {
         for result in hyperfine.results {
             collector.add(path, &result.command, duration(result.median, "s"));
         }
         return true;
     }
-    criterion(path, text, collector)
+    text.contains(CRITERION) && criterion(path, text, collector)
 }
 
 fn criterion(path: &str, text: &str, collector: &mut Collector) -> bool {
@@ -80,7 +88,7 @@ fn criterion(path: &str, text: &str, collector: &mut Collector) -> bool {
         let Ok(message) = serde_json::from_str::<Criterion>(line) else {
             continue;
         };
-        if message.reason == "benchmark-complete"
+        if message.reason == CRITERION
             && let Some(median) = message.median
         {
             found = true;

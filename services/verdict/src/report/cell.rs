@@ -272,6 +272,7 @@ fn attempt_report(row: AttemptRow) -> AttemptReport {
         seconds: seconds(row.wall_ms, 1000),
         cpu_seconds: seconds(row.cpu_us, 1_000_000),
         peak_memory_bytes: row.peak_memory_bytes,
+        metrics: row.metrics,
         identity: row
             .identity
             .map(|identity| identity.to_string())
