@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::metric::Metrics;
+use crate::metric::{MetricComparison, Metrics};
 
 /// What a run concluded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -35,6 +35,9 @@ pub struct Report {
     pub cells: Vec<CellReport>,
     /// What is worth telling, the most important first.
     pub findings: Vec<Finding>,
+    /// Metrics of cells against those of their baselines, changes first; empty where none are compared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<MetricComparison>,
 }
 
 /// An axis as reports show it.
@@ -294,4 +297,6 @@ pub enum FindingKind {
     Environment,
     /// Set-up, image or results failed: nothing could be tested.
     Platform,
+    /// A version takes more or less time or memory, or of something that the test measures.
+    Metric,
 }

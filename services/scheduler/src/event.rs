@@ -75,6 +75,9 @@ pub struct Work {
     pub asked: Resources,
     /// Labels that a host must carry.
     pub labels: BTreeMap<String, String>,
+    /// Cells whose attempts run in rounds, one of each of a group after the other on the same host; each cell in one group, or
+    /// none where nothing runs in rounds.
+    pub rounds: Vec<Vec<CellNumber>>,
     /// Accepted in this life of the server, so that no host can hold an attempt of it yet. False (a run that
     /// is taken up again): nothing of it is placed until every host told of itself; see [`crate::Restored`].
     pub fresh: bool,

@@ -91,6 +91,9 @@ impl Scheduler {
 
     /// Further attempts of begun cells go before fresh ones: they settle cells.
     fn pick(&self, now: Moment, host: HostIndex, run: &Run) -> Option<Pick> {
+        if !run.rounds.is_empty() {
+            return self.pick_in_rounds(now, host, run);
+        }
         let mut wants = run.wants.iter().take(WANTS_SEEN_MOST);
         wants
             .find(|(_, want)| self.may_run(now, host, run, want))

@@ -11,6 +11,7 @@ use crate::event::{Moment, Work};
 use crate::host::HostIndex;
 use crate::queue::{Demand, Standing};
 use crate::reserve::Reserve;
+use crate::rounds::Rounds;
 use crate::settled::Settled;
 
 /// A run's place in the order of submission.
@@ -39,6 +40,8 @@ pub(crate) struct Run {
     pub(crate) standing: Standing,
     /// The host that becomes free for it, and since when others pass it.
     pub(crate) reserve: Reserve,
+    /// Which cells run one after the other on the same host.
+    pub(crate) rounds: Rounds,
     pub(crate) fresh: bool,
     /// Why nothing more is placed, and whether that is a cancellation.
     pub(crate) stopped: Option<(&'static str, bool)>,
@@ -104,6 +107,7 @@ impl Run {
             last: 0,
             standing,
             reserve: Reserve::default(),
+            rounds: Rounds::new(&work.rounds),
             fresh: work.fresh,
             stopped: None,
             had_verdict: Settled::default(),
@@ -145,8 +149,27 @@ impl Run {
                 }
             }
         }
+        // What is left for rounds is known only where everything that waits is.
+        let in_rounds = work.rounds.iter().flatten().copied();
+        for cell in in_rounds.filter(|cell| *cell < work.cells) {
+            if !run.had_verdict.contains(cell) && !run.open.contains_key(&cell) {
+                run.want(cell, run.repeat, &[], now);
+            }
+        }
         run.advance();
         run
+    }
+
+    /// What waits of a cell, in the order in which it was asked for.
+    pub(crate) fn wants_of(&self, cell: CellNumber) -> &[u64] {
+        self.open.get(&cell).map_or(&[], |open| &open.wants)
+    }
+
+    /// Tells the rounds whether something of a cell waits.
+    fn update_rounds(&mut self, cell: CellNumber) {
+        let open = &self.open;
+        let waits = |cell| open.get(&cell).is_some_and(|open| !open.wants.is_empty());
+        self.rounds.update(cell, waits);
     }
 
     /// Whether the cell has a verdict and nothing more is wanted of it.
@@ -203,6 +226,7 @@ impl Run {
             open.wants.push(self.next_want);
             self.next_want += 1;
         }
+        self.update_rounds(cell);
         self.advance();
     }
 
@@ -217,6 +241,7 @@ impl Run {
         }
         self.had_verdict.insert(cell);
         self.settled += 1;
+        self.update_rounds(cell);
         self.remember(cell, open.last.max(ordinal));
         self.advance();
     }
@@ -240,6 +265,8 @@ impl Run {
             open.wants.retain(|want| *want != number);
         }
         self.held.insert((cell, ordinal), host);
+        self.rounds.gave(cell, host);
+        self.update_rounds(cell);
         if matches!(pick, Pick::Fresh(_)) {
             self.want(cell, self.repeat, &[], now);
         }
@@ -269,6 +296,8 @@ impl Run {
             self.wants.remove(&want);
         }
         self.held.insert((cell, ordinal), host);
+        self.rounds.gave(cell, host);
+        self.update_rounds(cell);
         if fresh {
             self.want(cell, self.repeat, &[], now);
         }

@@ -3,6 +3,7 @@
 mod explained;
 mod invariants;
 mod resources;
+mod rounds;
 mod shares;
 mod silence;
 mod spread;

@@ -137,7 +137,7 @@ const VERDICTS: [Verdict; 4] = [
     Verdict::Flaky,
     Verdict::Unresolved,
 ];
-const KINDS: [FindingKind; 9] = [
+const KINDS: [FindingKind; 10] = [
     FindingKind::Regression,
     FindingKind::Fix,
     FindingKind::Flaky,
@@ -147,6 +147,7 @@ const KINDS: [FindingKind; 9] = [
     FindingKind::Unresolved,
     FindingKind::Environment,
     FindingKind::Platform,
+    FindingKind::Metric,
 ];
 
 pub(crate) const fn kind_name(kind: FindingKind) -> &'static str {
@@ -160,6 +161,7 @@ pub(crate) const fn kind_name(kind: FindingKind) -> &'static str {
         FindingKind::Unresolved => "unresolved",
         FindingKind::Environment => "environment",
         FindingKind::Platform => "platform",
+        FindingKind::Metric => "metric",
     }
 }
 

@@ -71,7 +71,7 @@ pub fn read(files: &[(String, Vec<u8>)], limits: &Limits) -> Measured {
         if bytes.len() > limits.file_bytes.min(left) {
             // Whatever it is: a file of that size that is not named as metrics may well be something else.
             if named {
-                collector.problem(format!("{path}: too large to be read"));
+                collector.problem(&format!("{path}: too large to be read"));
                 collector.measured.files.insert(path.to_owned());
             }
             continue;
@@ -136,9 +136,9 @@ impl Collector {
         }
     }
 
-    fn problem(&mut self, sentence: String) {
+    fn problem(&mut self, sentence: &str) {
         if self.measured.problems.len() < self.limits.problems {
-            let sentence = excerpt::cut(&sentence, PROBLEM_MOST);
+            let sentence = excerpt::cut(sentence, PROBLEM_MOST);
             self.measured.problems.push(sentence.to_owned());
         } else {
             self.untold += 1;
@@ -148,7 +148,7 @@ impl Collector {
     /// Takes a metric, or says why not.
     fn add(&mut self, path: &str, name: &str, mut metric: Metric) {
         if let Some(fault) = metric::fault(name, &metric) {
-            return self.problem(format!("{path}: {fault}"));
+            return self.problem(&format!("{path}: {fault}"));
         }
         if self.measured.metrics.len() >= self.limits.metrics {
             self.beyond += 1;
@@ -160,7 +160,7 @@ impl Collector {
         if let Some(name) = self.unique(name) {
             self.measured.metrics.insert(name, metric);
         } else {
-            self.problem(format!("{path}: {name} stands there too often"));
+            self.problem(&format!("{path}: {name} stands there too often"));
         }
     }
 

@@ -11,6 +11,7 @@ mod compare;
 mod conclude;
 mod failures;
 mod findings;
+mod measures;
 mod others;
 mod pair;
 mod sentence;
@@ -33,6 +34,7 @@ use crate::judge::Policy;
 use crate::sequential::Rule;
 use case::{CaseId, Cases};
 use cell::{Cell, Plain};
+use measures::Measures;
 use others::HostFaults;
 
 /// Up to so many cells, a report lists all of them.
@@ -40,6 +42,12 @@ pub const CELLS_FULL: u64 = 10_000;
 
 /// Most cells that a report lists.
 pub const CELLS_LISTED_MOST: usize = 100_000;
+
+/// Most numbers that attempts measured, beside time and memory, that a report takes; attempts after that have none.
+pub const METRICS_TAKEN_MOST: usize = 500_000;
+
+/// Most comparisons of metrics that a report lists.
+pub const METRICS_LISTED_MOST: usize = 10_000;
 
 /// Most findings of a report.
 pub const FINDINGS_MOST: usize = 200;
@@ -134,6 +142,10 @@ pub struct Builder<'a> {
     /// What earlier runs say of baselines.
     earlier: BTreeMap<CellNumber, Earlier>,
     rule: Rule,
+    /// What the metrics are that are compared.
+    measures: Measures,
+    /// How many more numbers of attempts the report takes.
+    metrics_left: usize,
     /// Only some cells are wanted.
     few: bool,
 }
@@ -158,6 +170,8 @@ impl<'a> Builder<'a> {
             hosts: BTreeMap::new(),
             earlier: BTreeMap::new(),
             rule: Policy::of(matrix).rule(),
+            measures: Measures::default(),
+            metrics_left: METRICS_TAKEN_MOST,
             few: false,
         }
     }
@@ -176,9 +190,13 @@ impl<'a> Builder<'a> {
     }
 
     /// Takes an attempt. They come by cell and ordinal; one of a cell that does not exist is passed over.
-    pub fn add(&mut self, row: AttemptRow) {
+    pub fn add(&mut self, mut row: AttemptRow) {
         if row.cell >= self.counts.cells {
             return;
+        }
+        match self.metrics_left.checked_sub(row.metrics.len()) {
+            Some(left) => self.metrics_left = left,
+            None => row.metrics.clear(),
         }
         if self
             .rows
@@ -206,7 +224,13 @@ impl<'a> Builder<'a> {
                 self.hosts.entry(row.host.clone()).or_default().add(row);
             }
         }
-        let cell = Cell::merge(rows, self.matrix.repeat().max(1), &mut self.cases);
+        let samples = if self.matrix.compares_metrics() {
+            self.measures.samples(&rows)
+        } else {
+            Vec::new()
+        };
+        let mut cell = Cell::merge(rows, self.matrix.repeat().max(1), &mut self.cases);
+        cell.samples = samples;
         self.counts.unresolved -= 1;
         *match cell.verdict {
             Verdict::Passed => &mut self.counts.passed,
@@ -243,6 +267,8 @@ impl<'a> Builder<'a> {
         let conclusion = self.conclude(&compared, &allowed);
         let mut findings = findings::changes(&self, &compared);
         findings.extend(others::findings(&self, &compared));
+        let metrics = measures::compare(&self);
+        findings.extend(measures::findings(&self, &metrics));
         findings.truncate(FINDINGS_MOST);
         let cells = self.cell_reports(&compared);
         let ended = self.run.ended_ms.unwrap_or(self.now_ms);
@@ -266,6 +292,7 @@ impl<'a> Builder<'a> {
             }),
             cells,
             findings,
+            metrics: measures::listed(metrics),
         };
         report.sentence = sentence::of(&report, &compared, &allowed);
         report

@@ -219,6 +219,7 @@ fn findings(report: &Report, look: Look, out: &mut String) {
             FindingKind::Unresolved => look.paint.doubtful("unresolved"),
             FindingKind::Environment => look.paint.doubtful("environment"),
             FindingKind::Platform => look.paint.bad("platform"),
+            FindingKind::Metric => look.paint.doubtful("metric"),
         };
         let sure = match finding.kind {
             FindingKind::Regression | FindingKind::Fix => {

@@ -12,6 +12,7 @@ mod cells;
 mod check;
 mod diagnostic;
 mod finding;
+mod metrics;
 mod plan;
 mod product;
 mod read;
@@ -31,6 +32,7 @@ pub use adjust::{ADJUSTMENTS_MOST, FIND_STEPS_MOST};
 pub use axes::AXES_MOST;
 pub use cells::{Axis, Baseline, Cells, Compare};
 pub use diagnostic::{DIAGNOSTICS_MOST, Diagnostic, Diagnostics};
+pub use metrics::{METRIC_CELLS_MOST, METRIC_PAIRS};
 pub use plan::PlanError;
 pub use product::{CELLS_MOST, STATE_BYTES_MOST, STEPS_MOST};
 pub use steps::{
@@ -183,12 +185,18 @@ impl Matrix {
         self.0.checked.compare.as_ref()
     }
 
-    /// Attempts of every cell at least; 1 to 1000, 1 where nothing is said.
+    /// Attempts of every cell at least; 1 to 1000, 1 where nothing is said, [`METRIC_PAIRS`] where metrics are compared.
     pub fn repeat(&self) -> u32 {
         let repeat = self.0.written.repeat.as_ref();
+        let least = if self.compares_metrics() {
+            METRIC_PAIRS
+        } else {
+            1
+        };
         repeat
             .and_then(|repeat| u32::try_from(repeat.value.0).ok())
             .unwrap_or(1)
+            .max(least)
     }
 
     /// Attempts at once at most.

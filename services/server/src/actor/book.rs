@@ -89,6 +89,7 @@ impl OpenRun {
             weight: matrix.weight(),
             asked: matrix.resources(),
             labels: matrix.labels().clone(),
+            rounds: matrix.metric_groups(),
             fresh: true,
             ..Work::default()
         }

@@ -38,7 +38,7 @@ pub(super) fn read(path: &str, text: &str, collector: &mut Collector) {
             continue;
         }
         let Some(sample) = sample(line) else {
-            collector.problem(format!("{path}: line {}: no sample", at + 1));
+            collector.problem(&format!("{path}: line {}: no sample", at + 1));
             continue;
         };
         let passed_over = sample.name.ends_with("_bucket")

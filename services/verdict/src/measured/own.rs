@@ -22,7 +22,7 @@ pub(super) fn read(path: &str, text: &str, collector: &mut Collector) -> bool {
     let metrics: Map<String, Value> = match serde_json::from_str(text) {
         Ok(metrics) => metrics,
         Err(error) => {
-            collector.problem(format!("{path}: no object of names and numbers: {error}"));
+            collector.problem(&format!("{path}: no object of names and numbers: {error}"));
             return true;
         }
     };
@@ -33,7 +33,7 @@ pub(super) fn read(path: &str, text: &str, collector: &mut Collector) -> bool {
         };
         match metric {
             Some(metric) => collector.add(path, &name, metric),
-            None => collector.problem(format!(
+            None => collector.problem(&format!(
                 "{path}: {name:?} is neither a number nor {{value, unit, better: lower | higher}}"
             )),
         }

@@ -8,6 +8,7 @@ use regatta_model::report::{AttemptReport, CaseCounts, Verdict};
 use regatta_model::{Blame, Outcome};
 
 use super::case::{CaseId, Cases, SetId};
+use super::measures::Sample;
 use super::{AttemptRow, seconds};
 use crate::judge::{self, Evidence};
 use crate::tally::Tally;
@@ -41,6 +42,8 @@ pub(super) struct Cell {
     /// The decisive attempts, counted as comparisons want them.
     pub(super) tally: Tally<CaseId>,
     pub(super) attempts: Vec<AttemptReport>,
+    /// What its passing attempts measured, where metrics are compared.
+    pub(super) samples: Vec<Sample>,
 }
 
 /// What is kept of a cell that simply passed, in a large run.
@@ -134,6 +137,7 @@ impl Cell {
             failures,
             tally,
             attempts: rows.into_iter().map(attempt_report).collect(),
+            samples: Vec::new(),
         }
     }
 

@@ -1,0 +1,78 @@
+//! What a matrix says of numbers that tests measure. May not: compare them.
+
+use super::Matrix;
+use super::check::Checked;
+use super::finding::Finding;
+use super::written::Written;
+use crate::CellNumber;
+
+/// Attempts that every cell gets at least where metrics are compared: so many pairs show a change.
+pub const METRIC_PAIRS: u32 = 10;
+
+/// Most cells of a matrix whose metrics are compared.
+pub const METRIC_CELLS_MOST: u64 = 10_000;
+
+impl Matrix {
+    /// Whether metrics are compared.
+    pub fn compares_metrics(&self) -> bool {
+        compares(&self.0.written)
+    }
+
+    /// Cells that are compared with one another, each list in the order of the comparison; empty where no metrics are compared.
+    /// Every cell is in one of them.
+    pub fn metric_groups(&self) -> Vec<Vec<CellNumber>> {
+        if !self.compares_metrics() {
+            return Vec::new();
+        }
+        let cells = self.cells();
+        let mut group_of = std::collections::BTreeMap::new();
+        let root = |cell| {
+            let before = |cell: &CellNumber| cells.baseline(*cell);
+            std::iter::successors(Some(cell), before).last()
+        };
+        for cell in 0..cells.count() {
+            let root = root(cell).unwrap_or(cell);
+            let group: &mut Vec<CellNumber> = group_of.entry(root).or_default();
+            if cell == root {
+                group.insert(0, cell);
+            } else {
+                group.push(cell);
+            }
+        }
+        group_of.into_values().collect()
+    }
+}
+
+fn compares(written: &Written) -> bool {
+    let metrics = written.metrics.as_ref();
+    let compare = metrics.and_then(|metrics| metrics.value.compare.as_ref());
+    compare.is_some_and(|compare| compare.value)
+}
+
+/// Checks what is said of metrics against the rest.
+pub(super) fn check(written: &Written, checked: &Checked) -> Result<(), Vec<Finding>> {
+    let Some(metrics) = written.metrics.as_ref().filter(|_| compares(written)) else {
+        return Ok(());
+    };
+    let at = metrics
+        .value
+        .compare
+        .as_ref()
+        .map_or(metrics.at, |compare| compare.at);
+    if checked.compare.is_none() {
+        let finding = Finding::new(
+            at,
+            "metrics are compared as `compare` says, which is missing",
+        );
+        return Err(vec![
+            finding.help("add `compare: {axis: ..., baseline: ...}`"),
+        ]);
+    }
+    if checked.cells.count() > METRIC_CELLS_MOST {
+        let message = format!("metrics are compared of {METRIC_CELLS_MOST} cells at most");
+        return Err(vec![
+            Finding::new(at, message).help("use fewer axes or values, or `run --only`"),
+        ]);
+    }
+    Ok(())
+}
