@@ -3,4 +3,5 @@
 mod bisect;
 mod exec;
 mod history;
+mod metrics;
 mod run;

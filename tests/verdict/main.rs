@@ -1,5 +1,6 @@
 //! From what tools write as results to what a report says. May not: run anything; everything here is pure.
 
+mod compared;
 mod dialects;
 mod history;
 mod judge;

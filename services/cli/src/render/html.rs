@@ -85,6 +85,7 @@ pub(super) fn render(report: &Report) -> String {
             let _ = writeln!(out, "<pre>{}</pre>", escaped(&finding.excerpt));
         }
     }
+    super::metrics::html(report, &mut out);
     out.push_str("</html>\n");
     out
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use regatta_model::report::{Finding, FindingKind, Report};
 
 use super::grid::Grid;
-use super::{CLUSTERS_SHOWN, Mark, axes_text, cases_text, probability};
+use super::{CLUSTERS_SHOWN, Mark, axes_text, cases_text, metrics, probability};
 
 /// Cases listed under a finding; GitHub cuts comments at 65,536 characters.
 const CASES_SHOWN: usize = 50;
@@ -68,6 +68,20 @@ pub(super) fn render(report: &Report) -> String {
             }
             out.push_str("  </details>\n");
         }
+    }
+    if !report.metrics.is_empty() {
+        let (lines, rest) = metrics::lines(report);
+        out.push_str("\n| cell | metric | change | |\n| --- | --- | --- | --- |\n");
+        for (cell, one) in lines {
+            let (cell, metric) = (text(&cell), text(&one.metric));
+            let _ = writeln!(
+                out,
+                "| {cell} | {metric} | {} | {} |",
+                one.change.name(),
+                one.told()
+            );
+        }
+        let _ = writeln!(out, "\n{rest}");
     }
     let _ = writeln!(
         out,

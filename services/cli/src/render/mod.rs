@@ -6,6 +6,7 @@ mod grid;
 mod html;
 mod junit;
 mod markdown;
+mod metrics;
 mod text;
 
 use regatta_model::report::{AttemptReport, CellReport, Comparison, Report, Verdict};
@@ -310,6 +311,7 @@ pub(crate) mod tests {
                 excerpt: "AssertionError: 1 != 2".into(),
                 clusters: Vec::new(),
             }],
+            metrics: vec![],
         }
     }
 

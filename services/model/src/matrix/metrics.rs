@@ -6,8 +6,14 @@ use super::finding::Finding;
 use super::written::Written;
 use crate::CellNumber;
 
-/// Attempts that every cell gets at least where metrics are compared: so many pairs show a change.
+/// Attempts that every cell gets at least where metrics are compared.
 pub const METRIC_PAIRS: u32 = 10;
+
+/// Metrics of each cell for which there are pairs enough: three are measured of every attempt.
+const METRICS_EXPECTED: u64 = 6;
+
+/// One by the share of false ones among the changes that a report tells.
+const LEVEL_INVERSE: u64 = 20;
 
 /// Most cells of a matrix whose metrics are compared.
 pub const METRIC_CELLS_MOST: u64 = 10_000;
@@ -43,7 +49,15 @@ impl Matrix {
     }
 }
 
-fn compares(written: &Written) -> bool {
+/// How many pairs show a single change among the metrics of so many cells: all in the same direction, `n` pairs have a p-value
+/// of 2 to the power of 1 - n, which the number of comparisons multiplies; and one of them may go the other way.
+pub(super) fn pairs(cells: u64) -> u32 {
+    let comparisons = cells.saturating_mul(METRICS_EXPECTED * LEVEL_INVERSE);
+    let doublings = u64::BITS - comparisons.saturating_sub(1).leading_zeros();
+    METRIC_PAIRS.max(doublings + 2)
+}
+
+pub(super) fn compares(written: &Written) -> bool {
     let metrics = written.metrics.as_ref();
     let compare = metrics.and_then(|metrics| metrics.value.compare.as_ref());
     compare.is_some_and(|compare| compare.value)

@@ -185,11 +185,12 @@ impl Matrix {
         self.0.checked.compare.as_ref()
     }
 
-    /// Attempts of every cell at least; 1 to 1000, 1 where nothing is said, [`METRIC_PAIRS`] where metrics are compared.
+    /// Attempts of every cell at least; 1 to 1000, 1 where nothing is said. Where metrics are compared, [`METRIC_PAIRS`] at
+    /// least, and slowly more with the number of cells.
     pub fn repeat(&self) -> u32 {
         let repeat = self.0.written.repeat.as_ref();
         let least = if self.compares_metrics() {
-            METRIC_PAIRS
+            metrics::pairs(self.cells().count())
         } else {
             1
         };

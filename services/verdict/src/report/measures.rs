@@ -63,7 +63,8 @@ impl Measures {
     fn sample(&mut self, row: &AttemptRow) -> Sample {
         let [wall, cpu, memory] = MEASURED;
         let own = [
-            (wall, row.wall_ms, "ms", SECONDS_LEAST * 1e3),
+            // What took no millisecond took less than one.
+            (wall, row.wall_ms.max(1), "ms", SECONDS_LEAST * 1e3),
             (cpu, row.cpu_us, "us", SECONDS_LEAST * 1e6),
             (memory, row.peak_memory_bytes, "bytes", BYTES_LEAST),
         ];
@@ -209,6 +210,8 @@ fn judge_one(
         ..
     } = pairs::estimate(&pairs, CONFIDENCE);
     let duration = DURATIONS.contains(&measure.unit.as_str());
+    // There is one look: the number of pairs was set before.
+    let finding = metrics::Finding { p, ..finding };
     let small = difference.abs() < measure.least;
     let change = match finding.change {
         Change::Worse if duration => MetricChange::Slower,
