@@ -64,7 +64,7 @@ impl Scheduler {
         };
         let spare = host.spare();
         // Most hosts that have places and no memory left end here, however many runs there are.
-        if !spare.holds(&self.queue.least()) {
+        if host.exclusive > 0 || !spare.holds(&self.queue.least()) {
             return choice;
         }
         let mut reserved = false;
@@ -79,11 +79,16 @@ impl Scheduler {
             let Some(pick) = self.pick(now, index, run) else {
                 continue;
             };
-            if spare.holds(&run.asked) {
+            if host.fits(run) {
                 choice.chosen = Some((run_index, pick));
                 break;
             }
-            reserved |= self.reserved_for(run) == Some(index);
+            let kept = self.reserved_for(run) == Some(index);
+            if kept && run.exclusive {
+                // Whatever came beside what the host holds, it would be longer until it is free.
+                break;
+            }
+            reserved |= kept;
             choice.passed.push(run_index);
         }
         choice
@@ -132,6 +137,7 @@ impl Scheduler {
             revoked: None,
             placed: false,
             asked: run.asked,
+            exclusive: run.exclusive,
         };
         run.placed += u64::from(host.hold(key, hold));
         run.reserve.placed(now, index);

@@ -34,6 +34,8 @@ pub(crate) struct Run {
     pub(crate) labels: BTreeMap<String, String>,
     /// What a host must have free for each attempt.
     pub(crate) asked: Resources,
+    /// Whether each attempt has its host to itself.
+    pub(crate) exclusive: bool,
     /// The generation of its last assignment.
     pub(crate) last: u64,
     /// Its place in the queue.
@@ -104,6 +106,7 @@ impl Run {
             fail_fast: work.fail_fast,
             labels: work.labels.clone(),
             asked: work.asked,
+            exclusive: work.exclusive,
             last: 0,
             standing,
             reserve: Reserve::default(),

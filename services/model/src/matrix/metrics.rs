@@ -24,6 +24,13 @@ impl Matrix {
         compares(&self.0.written)
     }
 
+    /// Whether an attempt has its host to itself.
+    pub fn is_exclusive(&self) -> bool {
+        let metrics = self.0.written.metrics.as_ref();
+        let exclusive = metrics.and_then(|metrics| metrics.value.exclusive.as_ref());
+        exclusive.is_some_and(|exclusive| exclusive.value)
+    }
+
     /// Cells that are compared with one another, each list in the order of the comparison; empty where no metrics are compared.
     /// Every cell is in one of them.
     pub fn metric_groups(&self) -> Vec<Vec<CellNumber>> {

@@ -275,6 +275,8 @@ written! {
         /// Whether durations, memory and what tests measure are compared as `compare` says; every cell then gets ten
         /// attempts at least.
         compare: "compare" => Optional<bool>,
+        /// Whether an attempt has its host to itself: nothing else is placed beside it.
+        exclusive: "exclusive" => Optional<bool>,
     }
 }
 

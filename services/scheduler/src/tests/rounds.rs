@@ -109,3 +109,72 @@ fn what_is_asked_for_after_a_fault_runs_though_its_round_is_over() {
     assert_eq!(third, [assign("a", "r", 1, 2, 3)]);
     assert_eq!(course.record(&attempt("r", 1, 2), settled()), [finish("r")]);
 }
+
+fn exclusive(cells: u64) -> Work {
+    Work {
+        exclusive: true,
+        ..work(cells)
+    }
+}
+
+#[test]
+fn who_has_a_host_to_himself_has_nothing_beside_him() {
+    let mut course = Course::new();
+    course.submit("r", exclusive(2));
+    let first = course.sync("a", state(4, &[]));
+    assert_eq!(
+        first,
+        [health("a", Health::Ready), assign("a", "r", 0, 1, 1)]
+    );
+    assert_eq!(course.submit("other", work(3)), [], "not beside it");
+    // The other run holds nothing, and goes first; then its attempts are in the way.
+    let second = course.record(&attempt("r", 0, 1), settled());
+    let others = [
+        assign("a", "other", 0, 1, 2),
+        assign("a", "other", 1, 1, 3),
+        assign("a", "other", 2, 1, 4),
+    ];
+    assert_eq!(second, others);
+    for cell in 0..2 {
+        let left = course.record(&attempt("other", cell, 1), settled());
+        assert_eq!(left, [], "one of the other run is still there");
+    }
+    let last = course.record(&attempt("other", 2, 1), settled());
+    assert!(last.contains(&assign("a", "r", 1, 1, 5)), "{last:?}");
+}
+
+#[test]
+fn a_host_becomes_free_for_who_wants_it_to_himself_though_there_is_always_more() {
+    let mut course = Course::new();
+    course.submit("small", work(10_000));
+    let mut open: std::collections::VecDeque<Effect> = course.sync("a", state(2, &[])).into();
+    open.extend(course.submit("big", exclusive(1)));
+    let mut got = 0;
+    for _ in 0..1000 {
+        let Some(effect) = open.pop_front() else {
+            break;
+        };
+        let Effect::Assign { attempt, .. } = effect else {
+            continue;
+        };
+        if attempt.run == run("big") {
+            got += 1;
+            assert!(open.is_empty(), "nothing is beside it: {open:?}");
+        }
+        course.now += 200;
+        open.extend(course.record(&attempt, settled()));
+        let held: Vec<Held> = open
+            .iter()
+            .filter_map(|effect| match effect {
+                Effect::Assign {
+                    attempt,
+                    generation,
+                    ..
+                } => Some(super::held(attempt, *generation)),
+                _ => None,
+            })
+            .collect();
+        open.extend(course.sync("a", state(2, &held)));
+    }
+    assert_eq!(got, 1);
+}

@@ -90,6 +90,7 @@ impl OpenRun {
             asked: matrix.resources(),
             labels: matrix.labels().clone(),
             rounds: matrix.metric_groups(),
+            exclusive: matrix.is_exclusive(),
             fresh: true,
             ..Work::default()
         }
