@@ -38,22 +38,43 @@ pub(crate) struct Rounds {
 struct Given {
     /// Attempts of each of its cells.
     counts: Vec<u32>,
+    /// The highest of them, and how many cells have as many.
+    most: u32,
+    level: usize,
     /// Whether its round goes backwards.
     backwards: bool,
 }
 
 impl Given {
-    fn most(&self) -> u32 {
-        self.counts.iter().copied().max().unwrap_or(0)
+    fn new(cells: usize) -> Self {
+        Self {
+            counts: vec![0; cells],
+            most: 0,
+            level: cells,
+            backwards: false,
+        }
+    }
+
+    /// Counts an attempt of the cell in this place.
+    fn add(&mut self, place: usize) {
+        let Some(count) = self.counts.get_mut(place) else {
+            return;
+        };
+        *count = count.saturating_add(1);
+        if *count > self.most {
+            (self.most, self.level) = (*count, 1);
+        } else if *count == self.most {
+            self.level += 1;
+        }
     }
 
     fn is_whole(&self) -> bool {
-        self.counts.iter().all(|count| *count == self.most())
+        self.level == self.counts.len()
     }
 
     /// Attempts of the cell in this place that its round lacks.
     fn lacks(&self, place: usize) -> u32 {
-        self.most() - self.counts.get(place).copied().unwrap_or(0)
+        self.most - self.counts.get(place).copied().unwrap_or(self.most)
     }
 }
 
@@ -94,18 +115,15 @@ impl Rounds {
             return;
         };
         let cells = self.groups.get(group).map_or(&[][..], Vec::as_slice);
-        let given = self.given.entry((group, host)).or_insert_with(|| Given {
-            counts: vec![0; cells.len()],
-            backwards: false,
-        });
+        let given = self.given.entry((group, host));
+        let given = given.or_insert_with(|| Given::new(cells.len()));
         if given.is_whole() {
             let begun = self.begun.entry(group).or_default();
             given.backwards = *begun % 2 == 1;
             *begun = begun.saturating_add(1);
         }
-        let place = cells.iter().position(|other| *other == cell);
-        if let Some(count) = place.and_then(|place| given.counts.get_mut(place)) {
-            *count = count.saturating_add(1);
+        if let Some(place) = cells.iter().position(|other| *other == cell) {
+            given.add(place);
         }
         if given.is_whole() {
             self.under_way.remove(&(host, group));
