@@ -15,7 +15,7 @@ test:
     echo "{\"queries\": {\"value\": $queries, \"better\": \"lower\"}, \"wall_ms\": 1}" > $REGATTA_RESULTS/metrics.json
     echo "BenchmarkJoin-2 1000 $queries ns/op" > $REGATTA_RESULTS/go.txt
 compare: {axis: lib, baseline: 1.0}
-metrics: {compare: true}
+metrics: {compare: true, exclusive: true}
 "#;
 
 #[test]

@@ -182,10 +182,18 @@ fn what_is_planted_is_found_and_an_equal_version_is_not() {
 fn of_many_metrics_that_did_not_change_none_is_found() {
     let report = report(&rounds(|row, _, lot| {
         (row.wall_ms, row.cpu_us, row.peak_memory_bytes) = (1000, 1_000_000, 1 << 27);
-        let metric = |number| (format!("m{number}"), Metric::plain(10.0 * lot.noise()));
+        let metric = |number| {
+            let loud = 1.0 + 4.0 * (lot.noise() - 1.0);
+            (format!("m{number}"), Metric::plain(10.0 * loud))
+        };
         row.metrics = (0..200).map(metric).collect();
     }));
     assert_eq!(report.metrics.len(), 2 * 203);
+    // Some would be found if each stood alone.
+    let alone = |one: &&MetricComparison| {
+        one.p < Some(0.005) && one.ratio.unwrap().ln().abs() >= 1.05_f64.ln()
+    };
+    assert!(report.metrics.iter().any(|one| alone(&one)));
     assert_eq!(report.findings, []);
 }
 
