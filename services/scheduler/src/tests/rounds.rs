@@ -178,3 +178,35 @@ fn a_host_becomes_free_for_who_wants_it_to_himself_though_there_is_always_more()
     }
     assert_eq!(got, 1);
 }
+
+#[test]
+fn rounds_go_on_after_a_restart_with_what_is_left() {
+    let mut course = Course::restored(&["a"]);
+    let mut work = in_rounds(&[&[0, 1]], 4);
+    work.fresh = false;
+    // Of the first cell two were recorded, of the second one; another one is still held.
+    work.tried = [(0, 2), (1, 1)].into();
+    assert_eq!(course.submit("r", work), []);
+    let mine = [held(&attempt("r", 1, 2), 7)];
+    course.sync("a", state(1, &mine));
+    let next = course.record(&attempt("r", 1, 2), again(1, 2, &["a"]));
+    let mut ended: BTreeMap<u64, u32> = [(0, 2), (1, 2)].into();
+    let (mut cells, mut open) = (Vec::new(), next);
+    while let Some(Effect::Assign { attempt, .. }) = open.pop() {
+        cells.push(attempt.cell);
+        let ended = ended.entry(attempt.cell).or_default();
+        *ended += 1;
+        let next = if *ended == 4 {
+            settled()
+        } else {
+            again(attempt.cell, 4 - *ended, &["a"])
+        };
+        open = course.record(&attempt, next);
+    }
+    assert_eq!(
+        cells,
+        [0, 1, 0, 1],
+        "the round of what is held first, then in turns"
+    );
+    assert_eq!(course.scheduler.run(&run("r")), None, "it is over");
+}
