@@ -1,11 +1,13 @@
 //! What a test leaves behind is taken within limits, and only where it is what it seems.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use base64::Engine as _;
 use regatta_daemon::collect::{self, DEPTH_MOST, Packed};
+use regatta_daemon::measure;
 use regatta_model::case::Results;
 use regatta_model::log::{self, Stream};
 use regatta_model::wire::{INLINE_LOG_MOST, LogPlace};
@@ -90,31 +92,64 @@ fn limits_cut_and_say_so() {
 #[test]
 fn results_that_cannot_be_read_are_told() {
     let root = tempfile::tempdir().unwrap();
-    assert!(!collect::results(root.path(), &[]).found, "nothing there");
+    assert!(
+        !collect::results(root.path(), &[], &BTreeSet::new()).found,
+        "nothing there"
+    );
     fs::write(
         root.path().join("t.tap"),
         "TAP version 13\n1..2\nok 1 - a\nnot ok 2 - b\n",
     )
     .unwrap();
-    let results = collect::results(root.path(), &[]);
+    let results = collect::results(root.path(), &[], &BTreeSet::new());
     assert_eq!(results.names.len(), 2);
     assert_eq!(results.failures().count(), 1);
     fs::write(root.path().join("j.xml"), "<testsuite><testcase name=").unwrap();
-    assert!(!collect::results(root.path(), &[]).problems.is_empty());
+    assert!(
+        !collect::results(root.path(), &[], &BTreeSet::new())
+            .problems
+            .is_empty()
+    );
 }
 
 #[test]
 fn json_that_is_no_results_is_a_problem_only_where_the_matrix_names_it() {
     let root = tempfile::tempdir().unwrap();
     fs::write(root.path().join("metrics.json"), "{\"seconds\": 3}\n").unwrap();
-    assert_eq!(collect::results(root.path(), &[]), Results::default());
-    let named = collect::results(root.path(), &["*.json".to_owned()]);
+    assert_eq!(
+        collect::results(root.path(), &[], &BTreeSet::new()),
+        Results::default()
+    );
+    let named = collect::results(root.path(), &["*.json".to_owned()], &BTreeSet::new());
     assert!(named.found && named.problems.len() == 1, "{named:?}");
     let list = "# cases: 1\ncart adds\tpassed\n";
     fs::write(root.path().join("cart.tsv"), list).unwrap();
-    let results = collect::results(root.path(), &[]);
+    let results = collect::results(root.path(), &[], &BTreeSet::new());
     assert_eq!(results.names, ["cart adds"]);
     assert_eq!(results.problems, [""; 0]);
+}
+
+#[test]
+fn what_was_measured_is_read_beside_the_results_and_is_none_of_them() {
+    let root = tempfile::tempdir().unwrap();
+    let at = |name: &str| root.path().join(name);
+    fs::create_dir_all(at("bench")).unwrap();
+    fs::write(at("metrics.json"), "{\"requests\": 812.5, \"bad\": []}").unwrap();
+    fs::write(at("bench/go.txt"), "BenchmarkSum-8 10 12.5 ns/op\n").unwrap();
+    fs::write(at("notes.txt"), "BenchmarkSum is slow\n").unwrap();
+    fs::write(at("t.tap"), "1..1\nok 1 - a\n").unwrap();
+    symlink("/etc/passwd", at("link.prom")).unwrap();
+    let measured = measure::read(root.path());
+    let values: Vec<(&str, f64)> = measured
+        .metrics
+        .iter()
+        .map(|(name, metric)| (name.as_str(), metric.value))
+        .collect();
+    assert_eq!(values, [("BenchmarkSum", 12.5), ("requests", 812.5)]);
+    assert_eq!(measured.problems.len(), 1, "{measured:?}");
+    let globs = ["*.json", "*.tap"].map(str::to_owned);
+    let results = collect::results(root.path(), &globs, &measured.files);
+    assert_eq!((results.names.len(), results.problems.len()), (1, 0));
 }
 
 #[test]

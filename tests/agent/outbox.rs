@@ -27,6 +27,7 @@ fn outcome(cell: u64, detail: usize) -> EndedAttempt {
         start_us: 1,
         cpu_us: 1,
         peak_memory_bytes: 1,
+        metrics: std::collections::BTreeMap::new(),
         identity: None,
         changed: Vec::new(),
         results: Results::default(),

@@ -344,6 +344,7 @@ impl Agent {
             start_us: 900,
             cpu_us: 4000,
             peak_memory_bytes: 1 << 20,
+            metrics: std::collections::BTreeMap::new(),
             identity: Some(Digest::of(attempt.to_string().as_bytes())),
             changed: Vec::new(),
             results: Results::default(),

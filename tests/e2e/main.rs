@@ -3,5 +3,6 @@
 mod bisect;
 mod exec;
 mod history;
+mod metrics;
 mod page;
 mod run;

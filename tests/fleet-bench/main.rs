@@ -94,6 +94,7 @@ impl Fleet {
             start_us: 900,
             cpu_us: 800,
             peak_memory_bytes: 1 << 20,
+            metrics: std::collections::BTreeMap::new(),
             identity: Some(Digest::of(attempt_text.as_bytes())),
             changed: Vec::new(),
             results: if with_names {

@@ -508,6 +508,8 @@ fn schema_and_parser_agree_on_the_form_of_single_values() {
     ]);
     let agree: &[&[&str]] = &[
         &["repeat"],
+        &["metrics"],
+        &["metrics", "surprise"],
         &["parallel"],
         &["priority"],
         &["weight"],

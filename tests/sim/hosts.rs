@@ -469,6 +469,7 @@ impl World {
             start_us: 0,
             cpu_us: 0,
             peak_memory_bytes: 0,
+            metrics: std::collections::BTreeMap::new(),
             identity: None,
             changed: Vec::new(),
             results: Results::default(),

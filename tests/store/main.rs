@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use regatta_model::case::{CaseException, CaseStatus, Results};
+use regatta_model::metric::{Better, Metric};
 use regatta_model::run::{Pins, Progress, RunState, RunSummary};
 use regatta_model::wire::{Artifact, HostFacts, LogPlace};
 use regatta_model::{AttemptId, Blame, Digest, Incarnation, Outcome, RunId};
@@ -131,6 +132,7 @@ fn row(run: &str, cell: u64, ordinal: u32, sequence: u64) -> EndedRow {
         start_us: 789,
         cpu_us: 100_000,
         peak_memory_bytes: 10 << 20,
+        metrics: std::collections::BTreeMap::new(),
         identity: Some(Digest::of(&cell.to_le_bytes())),
         cases: Cases::default(),
         detail: String::new(),
@@ -192,6 +194,12 @@ async fn what_was_committed_is_read_back_as_it_was() {
         full.cases = Cases::from(results(3, &[1]));
         full.cases.problems = vec!["junit.xml:1: cut".into()];
         full.detail = "ended by signal 11".into();
+        let build = Metric {
+            value: 12.25,
+            unit: "s".into(),
+            better: Some(Better::Lower),
+        };
+        full.metrics = [("build".into(), build), ("n".into(), Metric::plain(-0.5))].into();
         full.changed = vec!["/etc/x".into()];
         full.artifacts = vec![Artifact {
             path: "a b".into(),

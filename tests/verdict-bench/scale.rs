@@ -79,6 +79,7 @@ impl Part {
         rows.push(AttemptRow {
             cell,
             ordinal,
+            sequence: 0,
             host: "boat".parse().expect("a name"),
             outcome: Outcome::Exited {
                 exit_code: i32::from(!passed),
@@ -89,6 +90,7 @@ impl Part {
             wall_ms: 1000,
             cpu_us: 900_000,
             peak_memory_bytes: 1 << 20,
+            metrics: std::collections::BTreeMap::new(),
             identity: None,
             changed: Vec::new(),
             names: Some(Arc::clone(&self.names)),

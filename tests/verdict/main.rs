@@ -1,9 +1,11 @@
 //! From what tools write as results to what a report says. May not: run anything; everything here is pure.
 
 mod chance;
+mod compared;
 mod dialects;
 mod history;
 mod judge;
+mod measured;
 mod report;
 mod results;
 mod stats;

@@ -139,6 +139,7 @@ fn row(
     AttemptRow {
         cell,
         ordinal: fact.ordinal,
+        sequence: 0,
         host: fact.host.clone(),
         outcome: fact.outcome,
         blame: fact.blame,
@@ -147,6 +148,7 @@ fn row(
         wall_ms: 2500,
         cpu_us: 2_000_000,
         peak_memory_bytes: 1 << 20,
+        metrics: std::collections::BTreeMap::new(),
         identity: None,
         changed: Vec::new(),
         names,

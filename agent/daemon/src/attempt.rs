@@ -161,6 +161,7 @@ async fn fail(host: &Arc<Host>, job: &Job, places: &Places, failure: Failure, as
         start_us: 0,
         cpu_us: 0,
         peak_memory_bytes: 0,
+        metrics: regatta_model::metric::Metrics::new(),
         identity: None,
         changed: Vec::new(),
         results: regatta_model::case::Results::default(),

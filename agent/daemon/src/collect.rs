@@ -2,6 +2,7 @@
 //! test and is taken within limits. May not: follow a symbolic link, read anything but regular files, or
 //! judge.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -66,6 +67,13 @@ impl Left {
             return Err(io::Error::other("it is not the file that was there before"));
         }
         Ok(file)
+    }
+
+    /// Reads it, up to the size that it had when it was found.
+    pub fn read(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.open()?.take(self.bytes).read_to_end(&mut bytes)?;
+        Ok(bytes)
     }
 }
 
@@ -151,8 +159,8 @@ fn glob_set(globs: &[String]) -> (Option<GlobSet>, Vec<String>) {
     }
 }
 
-/// Reads the results that an attempt left.
-pub fn results(root: &Path, globs: &[String]) -> Results {
+/// Reads the results that an attempt left, but for `measured`: files that are measurements.
+pub fn results(root: &Path, globs: &[String], measured: &BTreeSet<String>) -> Results {
     let defaults: Vec<String>;
     let declared = !globs.is_empty();
     let globs = if globs.is_empty() {
@@ -161,15 +169,11 @@ pub fn results(root: &Path, globs: &[String]) -> Results {
     } else {
         globs
     };
-    let (left, mut problems) = find(root, globs, RESULT_FILES_MOST, RESULT_BYTES_MOST);
+    let (mut left, mut problems) = find(root, globs, RESULT_FILES_MOST, RESULT_BYTES_MOST);
+    left.retain(|left| !measured.contains(&left.name));
     let mut files = Vec::with_capacity(left.len());
     for left in left {
-        let read = left.open().and_then(|file| {
-            let mut bytes = Vec::new();
-            file.take(left.bytes).read_to_end(&mut bytes)?;
-            Ok(bytes)
-        });
-        match read {
+        match left.read() {
             Ok(bytes) => files.push((left.name, bytes)),
             Err(error) => problems.push(format!("{}: {error}", left.name)),
         }

@@ -14,6 +14,7 @@ use regatta_verdict::judge::passed_attempt;
 use crate::collect::{self, Left, Packed};
 use crate::failure::{Failure, blocking};
 use crate::host::Host;
+use crate::measure;
 use crate::outbox::OUTCOME_MOST;
 use crate::outcome;
 use crate::records::{Places, Record};
@@ -87,10 +88,15 @@ fn gather(record: Record, ended: Ended, places: &Places) -> (EndedAttempt, Packe
     let mut details = Vec::from([judged.detail]);
     let ran = !matches!(judged.outcome, Outcome::HostLost | Outcome::Cancelled);
     let mut results = regatta_model::case::Results::default();
+    let mut metrics = regatta_model::metric::Metrics::new();
     let mut blame = judged.blame;
     let mut passed = false;
     if ran {
-        results = collect::results(&places.results, &plan.results);
+        let measured = measure::read(&places.results);
+        results = collect::results(&places.results, &plan.results, &measured.files);
+        metrics = measured.metrics;
+        let problems = measured.problems.into_iter();
+        details.extend(problems.map(|problem| format!("metrics: {problem}")));
         if blame != Some(Blame::Host) {
             let found = passed_attempt(judged.outcome, &results);
             (passed, blame) = (found.0, found.1);
@@ -132,6 +138,7 @@ fn gather(record: Record, ended: Ended, places: &Places) -> (EndedAttempt, Packe
         start_us: ended.start_us,
         cpu_us: ended.cpu_us,
         peak_memory_bytes: ended.peak_memory_bytes,
+        metrics,
         identity: Some(record.identity),
         changed: ended.changed,
         results,

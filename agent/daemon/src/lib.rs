@@ -31,6 +31,7 @@ pub mod kernel_log;
 pub mod layers;
 pub mod layout;
 pub mod link;
+pub mod measure;
 pub mod mould;
 pub mod observe;
 pub mod outbox;

@@ -15,6 +15,7 @@ pub mod history;
 pub mod ids;
 pub mod log;
 pub mod matrix;
+pub mod metric;
 pub mod outcome;
 pub mod plan;
 pub mod problem;

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 mod grid;
 
+use crate::metric::{MetricComparison, Metrics};
+
 pub use grid::{CaseGrid, CaseMark, CaseRow, Rate};
 
 /// What a run concluded.
@@ -40,6 +42,9 @@ pub struct Report {
     /// Cases that did not pass everywhere, along an axis; none where every case passed, or no case tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grid: Option<CaseGrid>,
+    /// Metrics of cells against those of their baselines, changes first; empty where none are compared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<MetricComparison>,
 }
 
 /// An axis as reports show it.
@@ -235,6 +240,9 @@ pub struct AttemptReport {
     pub cpu_seconds: f64,
     /// Most memory held at once.
     pub peak_memory_bytes: u64,
+    /// What else it measured, by name.
+    #[serde(default, skip_serializing_if = "Metrics::is_empty")]
+    pub metrics: Metrics,
     /// The digest of all that defines it, or empty where it never came to that.
     pub identity: String,
     /// Paths changed outside the declared places.
@@ -313,4 +321,6 @@ pub enum FindingKind {
     Platform,
     /// It fails as the matrix knows it to, no longer may, or does not fail any more.
     Known,
+    /// A version takes more or less time or memory, or of something that the test measures.
+    Metric,
 }

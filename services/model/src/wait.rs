@@ -60,6 +60,9 @@ pub enum Wait {
     ResourcesTaken {
         /// What each attempt asks for.
         asked: Resources,
+        /// Whether it wants its host to itself.
+        #[serde(default)]
+        alone: bool,
         /// How many hosts have free places.
         hosts: u64,
         /// How many hosts become free for runs that go first.
@@ -138,14 +141,20 @@ impl fmt::Display for Wait {
             Self::Parallel { most } => write!(f, "the matrix allows {most} at once (`parallel`)"),
             Self::ResourcesTaken {
                 asked,
+                alone,
                 hosts,
                 kept,
                 reserved,
             } => {
-                write!(
-                    f,
-                    "{hosts} hosts have free places, but not the {asked} that an attempt asks for"
-                )?;
+                write!(f, "{hosts} hosts have free places, but ")?;
+                if *alone {
+                    write!(
+                        f,
+                        "others run there, and an attempt wants its host to itself"
+                    )?;
+                } else {
+                    write!(f, "not the {asked} that an attempt asks for")?;
+                }
                 if *kept > 0 {
                     write!(f, "; {kept} become free for runs that go first")?;
                 }

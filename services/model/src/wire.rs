@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::case::{NamedSet, Results, ToldResults};
+use crate::metric::Metrics;
 use crate::plan::AttemptPlan;
 use crate::{AttemptId, Blame, Digest, HostName, Incarnation, Outcome};
 
@@ -122,6 +123,9 @@ pub struct EndedAttempt<R: Default = Results> {
     /// Its cases.
     #[serde(default)]
     pub results: R,
+    /// What it measured, beside what is measured of every attempt.
+    #[serde(default, skip_serializing_if = "Metrics::is_empty")]
+    pub metrics: Metrics,
     /// Its output.
     pub log: LogPlace,
     /// What it left as artifacts, uploaded before this was said.
@@ -151,6 +155,7 @@ impl<R: Default> EndedAttempt<R> {
             identity: self.identity,
             changed: self.changed.clone(),
             results,
+            metrics: self.metrics.clone(),
             log: self.log.clone(),
             artifacts: self.artifacts.clone(),
             files: self.files,

@@ -78,6 +78,11 @@ pub struct Work {
     pub labels: BTreeMap<String, String>,
     /// Which cells are made from the same image and set-up, so far as that is known.
     pub kinds: Kinds,
+    /// Cells whose attempts run in rounds, one of each of a group after the other on the same host; each cell in one group, or
+    /// none where nothing runs in rounds.
+    pub rounds: Vec<Vec<CellNumber>>,
+    /// Whether each attempt has its host to itself.
+    pub exclusive: bool,
     /// Accepted in this life of the server, so that no host can hold an attempt of it yet. False (a run that
     /// is taken up again): nothing of it is placed until every host told of itself; see [`crate::Restored`].
     pub fresh: bool,

@@ -88,10 +88,11 @@ impl Scheduler {
             return waits;
         }
         let kept = self.reserved_before(id);
-        let with_places = number(&|_, host| host.is_able() && host.room > 0);
+        let has_places = |host: &Host| host.is_able() && host.room > 0 && host.exclusive == 0;
+        let with_places = number(&|_, host| has_places(host));
         let with_room = number(&|index, host| {
             let open = run.asked.is_none() || !kept.contains(&index);
-            host.is_able() && host.room > 0 && host.spare().holds(&run.asked) && open
+            has_places(host) && host.fits(run) && open
         });
         if with_room > 0 {
             if run.next_fresh().is_none() {
@@ -110,6 +111,7 @@ impl Scheduler {
             let reserved = self.reserved_for(run).and_then(|host| self.hosts.get(host));
             waits.push(Wait::ResourcesTaken {
                 asked: run.asked,
+                alone: run.exclusive,
                 hosts: with_places,
                 kept: number(&|index, _| kept.contains(&index)),
                 reserved: reserved.map(|host| host.name.clone()),

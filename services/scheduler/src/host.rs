@@ -37,6 +37,8 @@ pub(crate) struct Hold {
     pub(crate) placed: bool,
     /// What its run asks for.
     pub(crate) asked: Resources,
+    /// It has the host to itself.
+    pub(crate) exclusive: bool,
 }
 
 /// A host.
@@ -58,6 +60,9 @@ pub(crate) struct Host {
     /// What those ask for that it holds and that did not end. Those that wait there for a place count too: the host
     /// starts them without asking.
     pub(crate) used: Resources,
+    /// How many attempts it holds that did not end, and how many of those have it to themselves.
+    pub(crate) taking: u32,
+    pub(crate) exclusive: u32,
     pub(crate) held: BTreeMap<Key, Hold>,
     /// Images and set-ups that it says that it has.
     pub(crate) ready: BTreeSet<Digest>,
@@ -85,6 +90,8 @@ impl Host {
             cpu: String::new(),
             capacity: Resources::default(),
             used: Resources::default(),
+            taking: 0,
+            exclusive: 0,
             held: BTreeMap::new(),
             ready: BTreeSet::new(),
             coming: BTreeSet::new(),
@@ -116,6 +123,26 @@ impl Host {
         self.capacity.less(&self.used)
     }
 
+    /// Whether there is room for an attempt of this run beside what it holds.
+    pub(crate) fn fits(&self, run: &Run) -> bool {
+        let alone = self.taking == 0 || !run.exclusive;
+        alone && self.exclusive == 0 && self.spare().holds(&run.asked)
+    }
+
+    /// Counts an attempt that takes something of the host.
+    fn take(&mut self, hold: &Hold) {
+        self.used = self.used.plus(&hold.asked);
+        self.taking = self.taking.saturating_add(1);
+        self.exclusive += u32::from(hold.exclusive);
+    }
+
+    /// Holds nothing any more: it is lost.
+    pub(crate) fn take_all(&mut self) -> BTreeMap<Key, Hold> {
+        (self.room, self.placed, self.taking, self.exclusive) = (0, 0, 0, 0);
+        self.used = Resources::default();
+        std::mem::take(&mut self.held)
+    }
+
     /// Sets its room from what it said of itself: it has `free` places, some of which are spoken for by attempts that
     /// it does not list yet.
     pub(crate) fn set_room(&mut self, free: u32) {
@@ -125,8 +152,11 @@ impl Host {
         self.room = free
             .saturating_sub(unseen)
             .min(self.most().saturating_sub(taking));
+        (self.used, self.taking, self.exclusive) = (Resources::default(), 0, 0);
         let taking = self.held.values().filter(|hold| !hold.ended);
-        self.used = taking.fold(Resources::default(), |used, hold| used.plus(&hold.asked));
+        for hold in taking.copied().collect::<Vec<_>>() {
+            self.take(&hold);
+        }
     }
 
     /// How many attempts it may hold, whatever it says.
@@ -138,7 +168,7 @@ impl Host {
     pub(crate) fn hold(&mut self, key: Key, mut hold: Hold) -> bool {
         hold.placed = self.placed < self.slots;
         self.placed += u32::from(hold.placed);
-        self.used = self.used.plus(&hold.asked);
+        self.take(&hold);
         self.held.insert(key, hold);
         hold.placed
     }
@@ -151,6 +181,8 @@ impl Host {
         if !hold.ended {
             self.room = self.room.saturating_add(1).min(self.most());
             self.used = self.used.less(&hold.asked);
+            self.taking = self.taking.saturating_sub(1);
+            self.exclusive = self.exclusive.saturating_sub(u32::from(hold.exclusive));
         }
         self.placed -= u32::from(hold.placed);
         hold.placed

@@ -11,7 +11,7 @@
 //! Architecture Invariant: a host is given nothing that asks for more processors or memory than it has beside what it
 //! holds.
 //! Architecture Invariant: nothing here panics on an event that makes no sense; it has no effect.
-//! Architecture Invariant: a cell that was not begun costs nothing, a settled one a bit at most.
+//! Architecture Invariant: a cell that was not begun costs nothing, unless it runs in rounds; a settled one a bit at most.
 
 mod apply;
 pub mod event;
@@ -21,6 +21,7 @@ mod locality;
 mod place;
 mod queue;
 mod reserve;
+mod rounds;
 mod run;
 mod settled;
 mod silence;

@@ -92,7 +92,7 @@ impl Scheduler {
         };
         let spare = host.spare();
         // Most hosts that have places and no memory left end here, however many runs there are.
-        if !spare.holds(&self.queue.least()) {
+        if host.exclusive > 0 || !spare.holds(&self.queue.least()) {
             return choice;
         }
         let mut reserved = false;
@@ -107,11 +107,16 @@ impl Scheduler {
             let Some(pick) = self.pick(now, index, run) else {
                 continue;
             };
-            if spare.holds(&run.asked) {
+            if host.fits(run) {
                 choice.chosen = Some((run_index, pick));
                 break;
             }
-            reserved |= self.reserved_for(run) == Some(index);
+            let kept = self.reserved_for(run) == Some(index);
+            if kept && run.exclusive {
+                // Whatever came beside what the host holds, it would be longer until it is free.
+                break;
+            }
+            reserved |= kept;
             choice.passed.push(run_index);
         }
         choice
@@ -119,6 +124,9 @@ impl Scheduler {
 
     /// Further attempts of begun cells go before fresh ones: they settle cells.
     fn pick(&self, now: Moment, host: HostIndex, run: &Run) -> Option<Pick> {
+        if !run.rounds.is_empty() {
+            return self.pick_in_rounds(now, host, run);
+        }
         let mut wants = run.wants.iter().take(WANTS_SEEN_MOST);
         wants
             .find(|(_, want)| self.may_run(now, host, run, want))
@@ -167,6 +175,7 @@ impl Scheduler {
             revoked: None,
             placed: false,
             asked: run.asked,
+            exclusive: run.exclusive,
         };
         run.placed += u64::from(host.hold(key, hold));
         run.reserve.placed(now, index);

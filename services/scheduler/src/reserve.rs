@@ -3,7 +3,8 @@
 //!
 //! A run whose turn it is and that does not fit beside what a host holds is passed over, and who comes after it is
 //! placed. Once that has gone on for `reserve_after_ms`, one host is reserved for the run: of those that come after it,
-//! only what asks for nothing is placed there until it fits. One host at a time, and at most one in that time. Where
+//! only what asks for nothing is placed there until it fits; nothing at all for a run whose attempts have their host to
+//! themselves. One host at a time, and at most one in that time. Where
 //! another host lacks less, the reservation moves there.
 
 use regatta_model::Resources;
@@ -48,16 +49,22 @@ impl Scheduler {
         passed: &[RunIndex],
         next: RunIndex,
     ) -> bool {
-        if self.runs.get(&next).is_none_or(|run| run.asked.is_none()) {
-            return false;
-        }
+        let small = self.runs.get(&next).is_none_or(|run| run.asked.is_none());
         for index in passed {
             let Some(run) = self.runs.get(index) else {
                 continue;
             };
-            let lacks = |host: HostIndex| {
-                let spare = self.hosts.get(host).map(Host::spare);
-                run.asked.less(&spare.unwrap_or_default())
+            // What asks for nothing is in the way of nobody but who wants the host to himself.
+            if small && !run.exclusive {
+                continue;
+            }
+            let lacks = |host: HostIndex| match self.hosts.get(host) {
+                // The attempts that have to end first.
+                Some(host) if run.exclusive => Resources {
+                    cpu_millis: host.taking.into(),
+                    memory_bytes: 0,
+                },
+                host => run.asked.less(&host.map(Host::spare).unwrap_or_default()),
             };
             let reserved = self.reserved_for(run);
             let better = reserved.is_none_or(|other| is_less(&lacks(host), &lacks(other)));

@@ -12,6 +12,7 @@ use crate::event::{Moment, Work};
 use crate::host::HostIndex;
 use crate::queue::{Demand, Standing};
 use crate::reserve::Reserve;
+use crate::rounds::Rounds;
 use crate::settled::Settled;
 
 /// A run's place in the order of submission.
@@ -34,12 +35,16 @@ pub(crate) struct Run {
     pub(crate) labels: BTreeMap<String, String>,
     /// What a host must have free for each attempt.
     pub(crate) asked: Resources,
+    /// Whether each attempt has its host to itself.
+    pub(crate) exclusive: bool,
     /// The generation of its last assignment.
     pub(crate) last: u64,
     /// Its place in the queue.
     pub(crate) standing: Standing,
     /// The host that becomes free for it, and since when others pass it.
     pub(crate) reserve: Reserve,
+    /// Which cells run one after the other on the same host.
+    pub(crate) rounds: Rounds,
     pub(crate) fresh: bool,
     /// Why nothing more is placed, and whether that is a cancellation.
     pub(crate) stopped: Option<(&'static str, bool)>,
@@ -109,9 +114,11 @@ impl Run {
             fail_fast: work.fail_fast,
             labels: work.labels.clone(),
             asked: work.asked,
+            exclusive: work.exclusive,
             last: 0,
             standing,
             reserve: Reserve::default(),
+            rounds: Rounds::new(&work.rounds),
             fresh: work.fresh,
             stopped: None,
             had_verdict: Settled::default(),
@@ -156,9 +163,28 @@ impl Run {
                 }
             }
         }
+        // What is left for rounds is known only where everything that waits is.
+        let in_rounds = work.rounds.iter().flatten().copied();
+        for cell in in_rounds.filter(|cell| *cell < work.cells) {
+            if !run.had_verdict.contains(cell) && !run.open.contains_key(&cell) {
+                run.want(cell, run.repeat, &[], now);
+            }
+        }
         run.advance();
         run.find_fronts();
         run
+    }
+
+    /// What waits of a cell, in the order in which it was asked for.
+    pub(crate) fn wants_of(&self, cell: CellNumber) -> &[u64] {
+        self.open.get(&cell).map_or(&[], |open| &open.wants)
+    }
+
+    /// Tells the rounds whether something of a cell waits.
+    fn update_rounds(&mut self, cell: CellNumber) {
+        let open = &self.open;
+        let waits = |cell| open.get(&cell).is_some_and(|open| !open.wants.is_empty());
+        self.rounds.update(cell, waits);
     }
 
     /// Whether the cell has a verdict and nothing more is wanted of it.
@@ -217,6 +243,7 @@ impl Run {
             open.wants.push(self.next_want);
             self.next_want += 1;
         }
+        self.update_rounds(cell);
         self.advance();
         self.advance_front(cell);
     }
@@ -232,6 +259,7 @@ impl Run {
         }
         self.had_verdict.insert(cell);
         self.settled += 1;
+        self.update_rounds(cell);
         self.remember(cell, open.last.max(ordinal));
         self.advance();
         self.advance_front(cell);
@@ -260,6 +288,8 @@ impl Run {
             open.wants.retain(|want| *want != number);
         }
         self.held.insert((cell, ordinal), host);
+        self.rounds.gave(cell, host);
+        self.update_rounds(cell);
         if matches!(pick, Pick::Fresh(_)) {
             self.want(cell, self.repeat, &[], now);
         }
@@ -289,6 +319,8 @@ impl Run {
             self.wants.remove(&want);
         }
         self.held.insert((cell, ordinal), host);
+        self.rounds.gave(cell, host);
+        self.update_rounds(cell);
         if fresh {
             self.want(cell, self.repeat, &[], now);
         }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use regatta_model::wire::Held;
-use regatta_model::{AttemptId, HostName, Incarnation, Resources};
+use regatta_model::{AttemptId, HostName, Incarnation};
 
 use crate::event::{Effect, Health, HostState, Moment, Policy};
 use crate::host::{Hold, Host, HostIndex, Key};
@@ -181,6 +181,7 @@ impl Scheduler {
                 revoked: None,
                 placed: false,
                 asked: run.asked,
+                exclusive: run.exclusive,
             };
             run.placed += u64::from(host.hold(key, hold));
         } else if !ended {
@@ -305,12 +306,9 @@ impl Scheduler {
             self.refresh_host(index);
             return;
         }
-        host.room = 0;
         self.unheard.remove(&index);
         let mut touched = BTreeSet::new();
-        host.placed = 0;
-        host.used = Resources::default();
-        for (key, hold) in std::mem::take(&mut host.held) {
+        for (key, hold) in host.take_all() {
             touched.insert(key.run);
             if let Some(run) = self.runs.get_mut(&key.run) {
                 run.held.remove(&(key.cell, key.ordinal));

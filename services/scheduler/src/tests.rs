@@ -4,6 +4,7 @@ mod explained;
 mod invariants;
 mod locality;
 mod resources;
+mod rounds;
 mod shares;
 mod silence;
 mod spread;

@@ -12,6 +12,7 @@ use regatta_model::case::{
     CaseException, CaseStatus, MESSAGE_MOST, NamedSet, ToldNames, ToldResults,
 };
 use regatta_model::container::CHANGED_MOST;
+use regatta_model::metric::{self, METRIC_UNIT_MOST, METRICS_MOST, Metrics};
 use regatta_model::wire::{
     Artifact, ENDED_MOST, EndedAttempt, Held, HeldState, HostFacts, INLINE_LOG_MOST, LogPlace,
     PROTOCOL, SyncRequest,
@@ -164,6 +165,7 @@ fn end(host: &HostName, ended: EndedAttempt<ToldResults>, results: Sound) -> Syn
         identity,
         mut changed,
         results: _,
+        mut metrics,
         log,
         artifacts,
         files,
@@ -190,6 +192,7 @@ fn end(host: &HostName, ended: EndedAttempt<ToldResults>, results: Sound) -> Syn
         Outcome::HostLost => Some(regatta_model::Blame::Host),
         _ => blame.or(judged),
     };
+    metrics_within(&mut metrics);
     let (log, short_log) = log_within(log);
     let artifacts = artifacts_within(artifacts);
     let uploaded = !artifacts.is_empty() || matches!(log, LogPlace::Uploaded { .. });
@@ -209,6 +212,7 @@ fn end(host: &HostName, ended: EndedAttempt<ToldResults>, results: Sound) -> Syn
         peak_memory_bytes,
         identity,
         cases: results.into_cases(),
+        metrics,
         detail,
         changed,
         artifacts,
@@ -221,6 +225,17 @@ fn end(host: &HostName, ended: EndedAttempt<ToldResults>, results: Sound) -> Syn
         generation,
         incarnation,
         row,
+    }
+}
+
+/// What cannot be a metric is left out: the agent told of it already, or is none of ours.
+fn metrics_within(metrics: &mut Metrics) {
+    metrics.retain(|name, metric| metric::fault(name, metric).is_none());
+    while metrics.len() > METRICS_MOST {
+        metrics.pop_last();
+    }
+    for metric in metrics.values_mut() {
+        cut(&mut metric.unit, METRIC_UNIT_MOST);
     }
 }
 
@@ -451,6 +466,31 @@ mod tests {
         ] {
             assert!(!is_artifact_path(wrong), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_a_metric_is_left_out() {
+        let metric = |value, unit: &str| metric::Metric {
+            unit: unit.to_owned(),
+            ..metric::Metric::plain(value)
+        };
+        let long = "n".repeat(metric::METRIC_NAME_MOST + 1);
+        let mut metrics: Metrics = [
+            ("a", metric(1.0, &"u".repeat(40))),
+            ("b", metric(f64::NAN, "")),
+            ("c\n", metric(1.0, "")),
+            ("wall_ms", metric(1.0, "")),
+            (long.as_str(), metric(1.0, "")),
+        ]
+        .map(|(name, metric)| (name.to_owned(), metric))
+        .into();
+        metrics_within(&mut metrics);
+        assert_eq!(metrics.len(), 1);
+        assert_eq!(metrics["a"].unit.len(), METRIC_UNIT_MOST);
+        let many = (0..1000).map(|number| (format!("m{number}"), metric(1.0, "")));
+        let mut many: Metrics = many.collect();
+        metrics_within(&mut many);
+        assert_eq!(many.len(), METRICS_MOST);
     }
 
     #[test]

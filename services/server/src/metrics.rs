@@ -140,7 +140,7 @@ const VERDICTS: [Verdict; 4] = [
     Verdict::Flaky,
     Verdict::Unresolved,
 ];
-const KINDS: [FindingKind; 10] = [
+const KINDS: [FindingKind; 11] = [
     FindingKind::Regression,
     FindingKind::Fix,
     FindingKind::Flaky,
@@ -151,6 +151,7 @@ const KINDS: [FindingKind; 10] = [
     FindingKind::Environment,
     FindingKind::Platform,
     FindingKind::Known,
+    FindingKind::Metric,
 ];
 
 pub(crate) const fn kind_name(kind: FindingKind) -> &'static str {
@@ -165,6 +166,7 @@ pub(crate) const fn kind_name(kind: FindingKind) -> &'static str {
         FindingKind::Environment => "environment",
         FindingKind::Platform => "platform",
         FindingKind::Known => "known",
+        FindingKind::Metric => "metric",
     }
 }
 

@@ -42,6 +42,7 @@ impl Rows {
         AttemptRow {
             cell: row.attempt.cell,
             ordinal: row.attempt.ordinal,
+            sequence: row.sequence,
             host: row.host,
             outcome: row.outcome,
             blame: row.blame,
@@ -50,6 +51,7 @@ impl Rows {
             wall_ms: row.wall_ms,
             cpu_us: row.cpu_us,
             peak_memory_bytes: row.peak_memory_bytes,
+            metrics: row.metrics,
             identity: row.identity,
             changed: row.changed,
             names: row.cases.set.as_ref().map(|set| self.names(set)),

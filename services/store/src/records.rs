@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use regatta_model::case::{CaseException, CaseStatus, Results};
+use regatta_model::metric::Metrics;
 use regatta_model::run::{Pins, Progress, RunState, RunSummary};
 use regatta_model::wire::{Artifact, HostFacts, LogPlace};
 use regatta_model::{AttemptId, Blame, CellNumber, Digest, HostName, Incarnation, Outcome, RunId};
@@ -316,6 +317,8 @@ pub struct EndedRow {
     pub identity: Option<Digest>,
     /// Its cases.
     pub cases: Cases,
+    /// What it measured, beside the numbers above.
+    pub metrics: Metrics,
     /// For a person.
     pub detail: String,
     /// Paths changed outside the declared places.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use regatta_model::case::CaseException;
+use regatta_model::metric::Metrics;
 use regatta_model::run::{Progress, RunSummary};
 use regatta_model::wire::{Artifact, LogPlace};
 use regatta_model::{AttemptId, Digest, Incarnation, RunId};
@@ -33,6 +34,12 @@ struct Rest<'a> {
     artifacts: Cow<'a, [Artifact]>,
     #[serde(rename = "g", default, skip_serializing_if = "Option::is_none")]
     files: Option<u64>,
+    #[serde(rename = "m", default, skip_serializing_if = "no_metrics")]
+    metrics: Cow<'a, Metrics>,
+}
+
+fn no_metrics(metrics: &Metrics) -> bool {
+    metrics.is_empty()
 }
 
 /// What of an attempt has no column of its own; nothing where it has nothing of that.
@@ -44,6 +51,7 @@ pub(crate) fn rest(row: &EndedRow) -> Result<Option<String>, Error> {
         changed: Cow::Borrowed(&row.changed),
         artifacts: Cow::Borrowed(&row.artifacts),
         files: row.files,
+        metrics: Cow::Borrowed(&row.metrics),
     };
     let json = to_json(&rest)?;
     Ok(Some(json).filter(|json| json != "{}"))
@@ -265,6 +273,7 @@ impl AttemptColumns {
                 exceptions: rest.exceptions.into_owned(),
                 problems: rest.problems.into_owned(),
             },
+            metrics: rest.metrics.into_owned(),
             detail: rest.detail.into_owned(),
             changed: rest.changed.into_owned(),
             artifacts: rest.artifacts.into_owned(),

@@ -14,6 +14,7 @@ pub mod excerpt;
 pub mod fdr;
 pub mod history;
 pub mod judge;
+pub mod measured;
 pub mod metrics;
 pub mod report;
 pub mod results;

@@ -13,6 +13,7 @@ mod failures;
 mod findings;
 mod grid;
 mod known;
+mod measures;
 mod others;
 mod pair;
 mod sentence;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 use regatta_model::case::CaseException;
 use regatta_model::matrix::{Baseline, Matrix};
+use regatta_model::metric::Metrics;
 use regatta_model::report::{
     CaseCounts, CellComparison, CellReport, Counts, Report, ReportAxis, ReportCompare, Verdict,
 };
@@ -34,6 +36,7 @@ use crate::judge::Policy;
 use crate::sequential::Rule;
 use case::{CaseId, Cases};
 use cell::{Cell, Plain};
+use measures::Measures;
 use others::HostFaults;
 
 /// Up to so many cells, a report lists all of them.
@@ -41,6 +44,12 @@ pub const CELLS_FULL: u64 = 10_000;
 
 /// Most cells that a report lists.
 pub const CELLS_LISTED_MOST: usize = 100_000;
+
+/// Most numbers that attempts measured, beside time and memory, that a report takes; attempts after that have none.
+pub const METRICS_TAKEN_MOST: usize = 500_000;
+
+/// Most comparisons of metrics that a report lists.
+pub const METRICS_LISTED_MOST: usize = 10_000;
 
 /// Most findings of a report.
 pub const FINDINGS_MOST: usize = 200;
@@ -61,6 +70,8 @@ pub struct AttemptRow {
     pub cell: CellNumber,
     /// Which attempt of it.
     pub ordinal: Ordinal,
+    /// Its place among the run's attempts and changes of state, in the order in which they ended.
+    pub sequence: u64,
     /// Where.
     pub host: HostName,
     /// How it ended.
@@ -77,6 +88,8 @@ pub struct AttemptRow {
     pub cpu_us: u64,
     /// Most memory held at once, in bytes.
     pub peak_memory_bytes: u64,
+    /// What else it measured.
+    pub metrics: Metrics,
     /// The digest of all that defines it.
     pub identity: Option<Digest>,
     /// Paths changed outside the declared places.
@@ -133,6 +146,10 @@ pub struct Builder<'a> {
     /// What earlier runs say of baselines.
     earlier: BTreeMap<CellNumber, Earlier>,
     rule: Rule,
+    /// What the metrics are that are compared.
+    measures: Measures,
+    /// How many more numbers of attempts the report takes.
+    metrics_left: usize,
     /// Only some cells are wanted.
     few: bool,
 }
@@ -159,6 +176,8 @@ impl<'a> Builder<'a> {
             places: BTreeSet::new(),
             earlier: BTreeMap::new(),
             rule: Policy::of_run(matrix, run).rule(),
+            measures: Measures::default(),
+            metrics_left: METRICS_TAKEN_MOST,
             few: false,
         }
     }
@@ -177,9 +196,13 @@ impl<'a> Builder<'a> {
     }
 
     /// Takes an attempt. They come by cell and ordinal; one of a cell that does not exist is passed over.
-    pub fn add(&mut self, row: AttemptRow) {
+    pub fn add(&mut self, mut row: AttemptRow) {
         if row.cell >= self.counts.cells {
             return;
+        }
+        match self.metrics_left.checked_sub(row.metrics.len()) {
+            Some(left) => self.metrics_left = left,
+            None => row.metrics.clear(),
         }
         if self
             .rows
@@ -212,7 +235,13 @@ impl<'a> Builder<'a> {
                 self.hosts.entry(row.host.clone()).or_default().add(row);
             }
         }
-        let cell = Cell::merge(rows, self.matrix.repeat().max(1), &mut self.cases);
+        let samples = if self.matrix.compares_metrics() {
+            self.measures.samples(&rows)
+        } else {
+            Vec::new()
+        };
+        let mut cell = Cell::merge(rows, self.matrix.repeat().max(1), &mut self.cases);
+        cell.samples = samples;
         self.counts.unresolved -= 1;
         *match cell.verdict {
             Verdict::Passed => &mut self.counts.passed,
@@ -254,6 +283,8 @@ impl<'a> Builder<'a> {
         let conclusion = self.conclude(&compared, &allowed);
         let mut findings = findings::changes(&self, &compared);
         findings.extend(others::findings(&self, &compared));
+        let metrics = measures::compare(&self);
+        findings.extend(measures::findings(&self, &metrics));
         findings.truncate(FINDINGS_MOST);
         let grid = grid::of(&self, &compared);
         let cells = self.cell_reports(&compared);
@@ -280,6 +311,7 @@ impl<'a> Builder<'a> {
             cells,
             findings,
             grid,
+            metrics: measures::listed(metrics),
         };
         report.sentence = sentence::of(&report, &compared, &allowed);
         report

@@ -22,6 +22,9 @@ pub(super) fn render(report: &Report) -> String {
             "signal",
             "blame",
             "seconds",
+            "cpu_seconds",
+            "peak_memory_bytes",
+            "metrics",
         ]
         .map(str::to_owned),
     );
@@ -58,6 +61,11 @@ pub(super) fn render(report: &Report) -> String {
             );
             fields.push(attempt.blame.clone().unwrap_or_default());
             fields.push(format!("{:.3}", attempt.seconds));
+            fields.push(format!("{:.3}", attempt.cpu_seconds));
+            fields.push(attempt.peak_memory_bytes.to_string());
+            let metrics = attempt.metrics.iter();
+            let metrics = metrics.map(|(name, metric)| format!("{name}={}", metric.value));
+            fields.push(metrics.collect::<Vec<_>>().join(" "));
             line(&mut out, &fields);
         }
     }

@@ -61,6 +61,7 @@ pub(super) fn render(report: &Report) -> String {
         tables::cases(report, grid, &mut out);
     }
     plot::along(report, &mut out);
+    super::metrics::html(report, &mut out);
     attempts::all(report, &mut out);
     out.push_str("</main>\n");
     out.push_str("</body>\n</html>\n");

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use regatta_model::report::{Finding, FindingKind, Report};
 
 use super::grid::Grid;
-use super::{CLUSTERS_SHOWN, Mark, axes_text, cases_text, probability};
+use super::{CLUSTERS_SHOWN, Mark, axes_text, cases_text, metrics, probability};
 
 /// Most bytes of it all; GitHub cuts comments at 65,536 characters, and summaries of jobs at 1 MiB.
 const BYTES_MOST: usize = 60_000;
@@ -62,6 +62,7 @@ pub(super) fn render(report: &Report) -> String {
             report.run
         );
     }
+    measured(report, &mut out);
     let counts = &report.counts;
     let _ = writeln!(
         out,
@@ -69,6 +70,27 @@ pub(super) fn render(report: &Report) -> String {
         counts.attempts, counts.reruns, counts.host_faults, report.run
     );
     out
+}
+
+/// What a version takes more or less of.
+fn measured(report: &Report, out: &mut String) {
+    if report.metrics.is_empty() {
+        return;
+    }
+    let (lines, rest) = metrics::lines(report);
+    out.push_str("\n| cell | metric | change | |\n| --- | --- | --- | --- |\n");
+    for (cell, one) in lines {
+        let (cell, metric) = (text(&cell), text(&one.metric));
+        let line = format!(
+            "| {cell} | {metric} | {} | {} |\n",
+            one.change.name(),
+            one.told()
+        );
+        if out.len() + line.len() <= BYTES_MOST {
+            out.push_str(&line);
+        }
+    }
+    let _ = writeln!(out, "\n{rest}");
 }
 
 /// Cells by their axes; where there is one axis only, a row each.

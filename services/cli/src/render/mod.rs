@@ -6,6 +6,7 @@ mod grid;
 mod html;
 mod junit;
 mod markdown;
+mod metrics;
 mod text;
 
 use regatta_model::report::{AttemptReport, CellReport, Comparison, Report, Verdict};
@@ -205,6 +206,7 @@ pub(crate) mod tests {
             seconds: 2.5,
             cpu_seconds: 2.0,
             peak_memory_bytes: 50 << 20,
+            metrics: std::collections::BTreeMap::new(),
             identity: String::new(),
             changed: vec![],
         }
@@ -298,6 +300,7 @@ pub(crate) mod tests {
             ],
             findings: vec![regression()],
             grid: None,
+            metrics: vec![],
         }
     }
 

@@ -7,7 +7,7 @@ use regatta_model::report::{Conclusion, Finding, FindingKind, Report};
 use unicode_width::UnicodeWidthStr as _;
 
 use super::grid::Grid;
-use super::{CLUSTERS_SHOWN, Look, Mark, axes_text, cases_text, probability};
+use super::{CLUSTERS_SHOWN, Look, Mark, axes_text, cases_text, metrics, probability};
 use crate::progress::seconds;
 
 /// Cases that a finding lists before it counts the rest.
@@ -30,6 +30,10 @@ pub(super) fn render(report: &Report, look: Look) -> String {
     grid(report, look, &mut out);
     push(&mut out, &look.paint.faint(&counts(report)));
     findings(report, look, &mut out);
+    if !report.metrics.is_empty() {
+        push(&mut out, "");
+        push(&mut out, &look.paint.faint(&metrics::lines(report).1));
+    }
     out
 }
 
@@ -220,6 +224,7 @@ fn findings(report: &Report, look: Look, out: &mut String) {
             FindingKind::Environment => look.paint.doubtful("environment"),
             FindingKind::Platform => look.paint.bad("platform"),
             FindingKind::Known => look.paint.faint("known"),
+            FindingKind::Metric => look.paint.doubtful("metric"),
         };
         let sure = match finding.kind {
             FindingKind::Regression | FindingKind::Fix => {

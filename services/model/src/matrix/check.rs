@@ -9,6 +9,7 @@ use super::axes::axes;
 use super::cells::{Axis, Baseline, Cells, Compare};
 use super::finding::{Finding, Spot, did_you_mean, one_of, quote};
 use super::known;
+use super::metrics;
 use super::plan::Mould;
 use super::product::{self, CELLS_MOST, Exclude, STATE_BYTES_MOST, STEPS_MOST};
 use super::read::{FINDINGS_MOST, Spanned};
@@ -51,16 +52,17 @@ pub(super) fn check(written: &Written) -> Result<Checked, Findings> {
     let cells = cells(written, &axes, &excludes, &included)?;
     matching(written, &axes, &cells, &mould.adjust)?;
     known::matching(written, &axes, &cells, &mould.known)?;
-    let Some(only) = only else {
-        let cells = cells.compared(compare.as_ref());
-        return Ok(Checked {
+    let checked = match only {
+        None => Checked {
+            cells: cells.compared(compare.as_ref()),
             axes,
-            cells,
             mould,
             compare,
-        });
+        },
+        Some(only) => restrict(written, &axes, &excludes, &included, &only, mould, compare)?,
     };
-    restrict(written, &axes, &excludes, &included, &only, mould, compare)
+    metrics::check(written, &checked)?;
+    Ok(checked)
 }
 
 fn excludes(written: &Written, names: &Names<'_>, findings: &mut Findings) -> Vec<Selector> {

@@ -14,6 +14,7 @@ mod diagnostic;
 mod finding;
 mod kinds;
 mod known;
+mod metrics;
 mod plan;
 mod product;
 mod read;
@@ -35,6 +36,7 @@ pub use cells::{Axis, Baseline, Cells, Compare};
 pub use diagnostic::{DIAGNOSTICS_MOST, Diagnostic, Diagnostics};
 pub use kinds::{KINDS_MOST, Kind, Kinds, RANGES_MOST};
 pub use known::{Day, KNOWN_MOST, Known};
+pub use metrics::{METRIC_CELLS_MOST, METRIC_PAIRS};
 pub use plan::PlanError;
 pub use product::{CELLS_MOST, STATE_BYTES_MOST, STEPS_MOST};
 pub use steps::{
@@ -187,12 +189,19 @@ impl Matrix {
         self.0.checked.compare.as_ref()
     }
 
-    /// Attempts of every cell at least; 1 to 1000, 1 where nothing is said.
+    /// Attempts of every cell at least; 1 to 1000, 1 where nothing is said. Where metrics are compared, [`METRIC_PAIRS`] at
+    /// least, and slowly more with the number of cells.
     pub fn repeat(&self) -> u32 {
         let repeat = self.0.written.repeat.as_ref();
+        let least = if self.compares_metrics() {
+            metrics::pairs(self.cells().count())
+        } else {
+            1
+        };
         repeat
             .and_then(|repeat| u32::try_from(repeat.value.0).ok())
             .unwrap_or(1)
+            .max(least)
     }
 
     /// Attempts at once at most.

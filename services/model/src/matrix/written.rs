@@ -68,6 +68,8 @@ written! {
         artifacts: "artifacts" => Optional<List<Text>>,
         /// Against which cells to compare.
         compare: "compare" => Optional<Compare>,
+        /// What is done with numbers that tests measure.
+        metrics: "metrics" => Optional<WrittenMetrics>,
         /// How often a cell may be run again to reach a verdict.
         rerun: "rerun" => Optional<Rerun>,
         /// Attempts of every cell at least.
@@ -283,6 +285,17 @@ written! {
         axis: "axis" => Spanned<Text>,
         /// A value of the axis, or `previous` where it is ordered.
         baseline: "baseline" => Spanned<Text>,
+    }
+}
+
+written! {
+    /// What is done with numbers that tests measure.
+    WrittenMetrics {
+        /// Whether durations, memory and what tests measure are compared as `compare` says; every cell then gets ten
+        /// attempts at least.
+        compare: "compare" => Optional<bool>,
+        /// Whether an attempt has its host to itself: nothing else is placed beside it.
+        exclusive: "exclusive" => Optional<bool>,
     }
 }
 

@@ -163,6 +163,7 @@ fn a_run_that_waits_for_memory_says_so_and_which_host_becomes_free_for_it() {
     course.submit("big", asking(0, 8, 1));
     let taken = |asked, kept, reserved: Option<&str>| Wait::ResourcesTaken {
         asked,
+        alone: false,
         hosts: 1,
         kept,
         reserved: reserved.map(host),

@@ -93,6 +93,8 @@ impl OpenRun {
             asked: matrix.resources(),
             labels: matrix.labels().clone(),
             kinds: matrix.kinds(&self.pins),
+            rounds: matrix.metric_groups(),
+            exclusive: matrix.is_exclusive(),
             fresh: true,
             ..Work::default()
         }

@@ -1,6 +1,7 @@
 //! Carrying out what the scheduler decides: assignments become plans, losses and ended attempts become rows, and
 //! what they come to goes back to the scheduler. May not: answer anybody.
 
+use regatta_model::metric::Metrics;
 use regatta_model::run::RunState;
 use regatta_model::wire::{Assignment, LogPlace, Stop};
 use regatta_model::{AttemptId, Blame, HostName, Outcome, RunId};
@@ -34,6 +35,7 @@ fn never_ran(
         peak_memory_bytes: 0,
         identity: None,
         cases: Cases::default(),
+        metrics: Metrics::new(),
         detail,
         changed: Vec::new(),
         artifacts: Vec::new(),

@@ -8,6 +8,7 @@ use regatta_model::report::{AttemptReport, CaseCounts, Verdict};
 use regatta_model::{Blame, Outcome};
 
 use super::case::{CaseId, Cases, SetId};
+use super::measures::Sample;
 use super::{AttemptRow, seconds};
 use crate::judge::{self, Evidence};
 use crate::tally::Tally;
@@ -43,6 +44,8 @@ pub(super) struct Cell {
     /// The decisive attempts, counted as comparisons want them.
     pub(super) tally: Tally<CaseId>,
     pub(super) attempts: Vec<AttemptReport>,
+    /// What its passing attempts measured, where metrics are compared.
+    pub(super) samples: Vec<Sample>,
 }
 
 /// What is kept of a cell that simply passed, in a large run.
@@ -140,6 +143,7 @@ impl Cell {
             failures,
             tally,
             attempts: rows.into_iter().map(attempt_report).collect(),
+            samples: Vec::new(),
         }
     }
 
@@ -283,6 +287,7 @@ fn attempt_report(row: AttemptRow) -> AttemptReport {
         seconds: seconds(row.wall_ms, 1000),
         cpu_seconds: seconds(row.cpu_us, 1_000_000),
         peak_memory_bytes: row.peak_memory_bytes,
+        metrics: row.metrics,
         identity: row
             .identity
             .map(|identity| identity.to_string())

@@ -163,7 +163,7 @@ impl Builder<'_> {
 
     /// The cell that this one is compared with. Where that is the previous one, those that could not be set up are passed
     /// over.
-    fn baseline(&self, number: CellNumber) -> Option<CellNumber> {
+    pub(super) fn baseline(&self, number: CellNumber) -> Option<CellNumber> {
         let cells = self.matrix.cells();
         let mut baseline = cells.baseline(number)?;
         while self.is_chained()

@@ -212,6 +212,7 @@ impl World {
             changed: Vec::new(),
             artifacts: Vec::new(),
             files: None,
+            metrics: regatta_model::metric::Metrics::default(),
             log: LogPlace::Empty,
             short_log: Vec::new(),
         }

@@ -1,0 +1,81 @@
+//! What tests measure, compared between versions on a real host.
+
+use regatta_tests::busybox;
+use regatta_tests::command::Data;
+
+/// The second version measures a fifth more queries, the third as many as the first; all but for a little noise.
+const QUERIES: &str = r#"
+name: queries
+image: busybox
+axes: {lib: {values: [1.0, 2.0, 3.0], ordered: true}}
+test:
+  run: |
+    queries=$((1000 + REGATTA_ATTEMPT * 37 % 11))
+    [ "$REGATTA_AXIS_LIB" = 2.0 ] && queries=$((queries * 6 / 5))
+    echo "{\"queries\": {\"value\": $queries, \"better\": \"lower\"}, \"wall_ms\": 1}" > $REGATTA_RESULTS/metrics.json
+    echo "BenchmarkJoin-2 1000 $queries ns/op" > $REGATTA_RESULTS/go.txt
+compare: {axis: lib, baseline: 1.0}
+metrics: {compare: true, exclusive: true}
+"#;
+
+#[test]
+fn a_version_that_takes_a_fifth_more_is_named_and_one_that_does_not_is_not() {
+    regatta_tests::need_root();
+    let data = Data::new();
+    busybox::import(&data);
+    let file = data.file("matrix.yaml", QUERIES);
+    let done = data.run(["run", file.to_str().unwrap(), "--json"]);
+    let report = done.expect(0).json();
+    assert_eq!(report["conclusion"], "passed");
+    let attempts = report["cells"][1]["attempts"].as_array().unwrap();
+    assert_eq!(attempts.len(), 11, "{report}");
+    assert_eq!(attempts[0]["metrics"]["queries"]["value"], 1204.0);
+    let detail = attempts[0]["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("wall_ms is measured of every attempt"),
+        "{detail}"
+    );
+
+    let compared = report["metrics"].as_array().unwrap();
+    let of = |cell: u64, metric: &str| {
+        let mut all = compared.iter();
+        all.find(|one| one["cell"] == cell && one["metric"] == metric)
+            .unwrap_or_else(|| panic!("{metric} of {cell}: {report}"))
+    };
+    for (metric, change) in [("queries", "more"), ("BenchmarkJoin", "slower")] {
+        assert_eq!(of(1, metric)["change"], change, "{report}");
+        assert_eq!(of(1, metric)["pairs"], 11);
+        let ratio = of(1, metric)["ratio"].as_f64().unwrap();
+        assert!((1.18..1.22).contains(&ratio), "{ratio}");
+        let third = of(2, metric)["change"].as_str().unwrap();
+        assert!(["unchanged", "unclear"].contains(&third), "{third}");
+    }
+    for measured in ["wall_ms", "cpu_us", "peak_memory_bytes"] {
+        assert!(of(1, measured)["pairs"].as_u64().unwrap() > 0, "{measured}");
+    }
+    let findings = report["findings"].as_array().unwrap();
+    let named: Vec<_> = findings
+        .iter()
+        .filter(|one| one["kind"] == "metric" && one["text"].as_str().unwrap().contains("queries"))
+        .collect();
+    assert_eq!(named.len(), 1, "{report}");
+    assert_eq!(
+        (&named[0]["first_bad"], &named[0]["last_good"]),
+        (&"2.0".into(), &"1.0".into())
+    );
+
+    let said = "Lib 2.0 has more queries than 1.0: median 1.20×";
+    for format in ["text", "html", "markdown"] {
+        let text = data
+            .run(["report", "last", "--format", format])
+            .expect(0)
+            .out;
+        assert!(text.contains(said), "{format}: {text}");
+        assert!(text.contains("BenchmarkJoin"), "{format}: {text}");
+    }
+    let csv = data
+        .run(["report", "last", "--format", "csv"])
+        .expect(0)
+        .out;
+    assert!(csv.contains("queries=1204"), "{csv}");
+}
