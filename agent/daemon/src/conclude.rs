@@ -90,6 +90,9 @@ fn gather(record: Record, ended: Ended, places: &Places) -> (EndedAttempt, Packe
     let mut passed = false;
     if ran {
         results = collect::results(&places.results, &plan.results);
+        if plan.shard.is_some() {
+            collect::of_shard(&places.results, judged.outcome, &plan.results, &mut results);
+        }
         if blame != Some(Blame::Host) {
             let found = passed_attempt(judged.outcome, &results);
             (passed, blame) = (found.0, found.1);
