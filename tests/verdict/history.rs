@@ -32,6 +32,7 @@ fn attempt(past: &mut Past, cell: &str, letter: char) {
         names: vec!["a".to_owned(), "b".to_owned()],
     };
     let attempt = PastAttempt {
+        shard: 0,
         outcome: Outcome::Exited {
             exit_code: i32::from(!passed),
         },
@@ -163,6 +164,7 @@ fn more_cells_than_are_kept_are_refused_and_that_is_said() {
     });
     let mut add = |cell: usize| {
         let attempt = PastAttempt {
+            shard: 0,
             outcome: Outcome::Exited { exit_code: 0 },
             blame: None,
             passed: true,

@@ -94,9 +94,6 @@ pub fn find(root: &Path, globs: &[String], files: usize, bytes: u64) -> (Vec<Lef
             continue;
         }
         let name = entry.path().strip_prefix(root).ok().and_then(Path::to_str);
-        if name == Some(SHARD_STATUS) {
-            continue;
-        }
         let Some(name) = name.filter(|name| is_plain(name)) else {
             let name = entry.file_name().to_string_lossy().into_owned();
             problems.push(format!(
@@ -167,7 +164,8 @@ pub fn results(root: &Path, globs: &[String]) -> Results {
     } else {
         globs
     };
-    let (left, mut problems) = find(root, globs, RESULT_FILES_MOST, RESULT_BYTES_MOST);
+    let (mut left, mut problems) = find(root, globs, RESULT_FILES_MOST, RESULT_BYTES_MOST);
+    left.retain(|left| left.name != SHARD_STATUS);
     let mut files = Vec::with_capacity(left.len());
     for left in left {
         let read = left.open().and_then(|file| {

@@ -1,6 +1,6 @@
 //! The report as CSV (RFC 4180): a line for each attempt. May not: let a value be a formula in a spreadsheet.
 
-use regatta_model::report::Report;
+use regatta_model::report::{CellReport, Report};
 
 use super::Mark;
 
@@ -25,6 +25,9 @@ pub(super) fn render(report: &Report) -> String {
         ]
         .map(str::to_owned),
     );
+    let is_split = |cell: &CellReport| cell.attempts.iter().any(|a| a.shard.is_some());
+    let split = report.cells.iter().any(is_split);
+    heads.extend(split.then(|| "shard".to_owned()));
     line(&mut out, &heads);
     for cell in &report.cells {
         let mut fixed: Vec<String> = vec![cell.cell.to_string()];
@@ -58,6 +61,8 @@ pub(super) fn render(report: &Report) -> String {
             );
             fields.push(attempt.blame.clone().unwrap_or_default());
             fields.push(format!("{:.3}", attempt.seconds));
+            let shard = || attempt.shard.map(|n| n.to_string()).unwrap_or_default();
+            fields.extend(split.then(shard));
             line(&mut out, &fields);
         }
     }

@@ -8,6 +8,7 @@ use regatta_model::report::{AttemptReport, CaseCounts, Verdict};
 use regatta_model::{Blame, Outcome};
 
 use super::case::{CaseId, Cases, SetId};
+use super::shards::Part;
 use super::{AttemptRow, seconds};
 use crate::judge::{self, Evidence};
 use crate::tally::Tally;
@@ -38,8 +39,8 @@ pub(super) struct Cell {
     /// Decisive attempts that passed, and that failed.
     pub(super) passes: u32,
     pub(super) failures: u32,
-    /// The decisive attempts, counted as comparisons want them.
-    pub(super) tally: Tally<CaseId>,
+    /// The decisive attempts, counted as comparisons want them, by shard.
+    pub(super) parts: Vec<Part>,
     pub(super) attempts: Vec<AttemptReport>,
 }
 
@@ -48,7 +49,7 @@ pub(super) struct Cell {
 pub(super) struct Plain {
     /// Its set of cases and the skipped ones.
     pub(super) kind: u32,
-    /// Attempts that passed.
+    /// Attempts that passed, of each shard.
     pub(super) passes: u32,
 }
 
@@ -132,7 +133,10 @@ impl Cell {
             detail,
             passes,
             failures,
-            tally,
+            parts: vec![Part {
+                set: set.unwrap_or(NO_SET),
+                tally,
+            }],
             attempts: rows.into_iter().map(attempt_report).collect(),
         }
     }
@@ -142,13 +146,15 @@ impl Cell {
         let simply = self.verdict == Verdict::Passed && self.failures == 0;
         let unmarked =
             usize::try_from(self.passes).is_ok_and(|passes| passes == self.attempts.len());
-        if !simply || !unmarked {
+        let passes = self.parts.first()?.tally.attempts();
+        let alike = |part: &Part| part.tally.attempts() == passes;
+        if !simply || !unmarked || !self.parts.iter().all(alike) {
             return None;
         }
         let set = self.set.unwrap_or(NO_SET);
         Some(Plain {
             kind: cases.kind(set, &self.skipped),
-            passes: self.passes,
+            passes,
         })
     }
 
@@ -226,7 +232,7 @@ fn merge_cases(decisive: &[&AttemptRow], cases: &mut Cases) -> Merged {
 }
 
 /// All cases of several sets as one, sorted by name.
-fn union(sets: &[(SetId, Arc<[CaseId]>)], cases: &mut Cases) -> Option<SetId> {
+pub(super) fn union(sets: &[(SetId, Arc<[CaseId]>)], cases: &mut Cases) -> Option<SetId> {
     let (first, _) = sets.first()?;
     if sets.iter().all(|(set, _)| set == first) {
         return Some(*first);
@@ -262,12 +268,14 @@ fn attempt_report(row: AttemptRow) -> AttemptReport {
     parts.retain(|part| !part.is_empty());
     AttemptReport {
         attempt: row.ordinal,
+        shard: None,
         host: row.host.to_string(),
         outcome: row.outcome.name().to_owned(),
         exit_code: row.outcome.exit_code(),
         signal: row.outcome.signal(),
         blame: row.blame.map(|blame| blame.name().to_owned()),
         passed: row.passed,
+        whole: !row.passed && !row.exceptions.iter().any(|e| e.status.is_failure()),
         detail: parts.join("; "),
         seconds: seconds(row.wall_ms, 1000),
         cpu_seconds: seconds(row.cpu_us, 1_000_000),
