@@ -5,6 +5,7 @@ mod history;
 mod judge;
 mod report;
 mod results;
+mod shards;
 mod stats;
 mod trust;
 mod untold;

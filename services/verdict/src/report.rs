@@ -315,7 +315,9 @@ impl<'a> Builder<'a> {
 
     fn cell_reports(&mut self, compared: &compare::Compared) -> Vec<CellReport> {
         let numbers: Vec<CellNumber> = if self.is_large() {
-            self.cells.keys().copied().take(CELLS_LISTED_MOST).collect()
+            let listed = self.cells.iter().filter(|(_, cell)| !cell.simply_passed());
+            let listed = listed.map(|(number, _)| *number);
+            listed.take(CELLS_LISTED_MOST).collect()
         } else {
             self.matrix.cells().numbers().collect()
         };

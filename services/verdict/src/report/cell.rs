@@ -141,14 +141,18 @@ impl Cell {
         }
     }
 
+    /// Whether all of its attempts passed, as many as the matrix asks for at the first.
+    pub(super) fn simply_passed(&self) -> bool {
+        let all = usize::try_from(self.passes).is_ok_and(|passes| passes == self.attempts.len());
+        self.verdict == Verdict::Passed && self.failures == 0 && all
+    }
+
     /// What is kept of it where it simply passed: at the first attempt for each that the matrix asks for.
     pub(super) fn plain(&self, cases: &mut Cases) -> Option<Plain> {
-        let simply = self.verdict == Verdict::Passed && self.failures == 0;
-        let unmarked =
-            usize::try_from(self.passes).is_ok_and(|passes| passes == self.attempts.len());
         let passes = self.parts.first()?.tally.attempts();
+        // Where only some shards ran again, there is more to keep.
         let alike = |part: &Part| part.tally.attempts() == passes;
-        if !simply || !unmarked || !self.parts.iter().all(alike) {
+        if !self.simply_passed() || !self.parts.iter().all(alike) {
             return None;
         }
         let set = self.set.unwrap_or(NO_SET);

@@ -234,6 +234,11 @@ impl Builder<'_> {
         self.plain.get(at).copied().flatten()
     }
 
+    /// What a cell comes to, where something of it is known.
+    pub(super) fn verdict(&self, number: CellNumber) -> Option<Verdict> {
+        Some(self.side(number)?.verdict)
+    }
+
     /// Whether it is known how a cell stands: something of it was tested.
     pub(super) fn is_known(&self, number: CellNumber) -> bool {
         self.side(number)
