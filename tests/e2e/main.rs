@@ -4,3 +4,4 @@ mod bisect;
 mod exec;
 mod history;
 mod run;
+mod shards;
