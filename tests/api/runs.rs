@@ -581,8 +581,8 @@ async fn how_results_and_exit_status_disagree_is_told_beside_the_log() {
     );
 }
 
-/// A run of version 1 alone, ten attempts of the last shard, of which three fail; then one of versions 1 and 2, of which the
-/// second always fails there. `shards`: those of both runs. Gives the attempts of the second run, and its report.
+/// A run of version 1 alone, ten attempts of which three fail in one shard; then one of versions 1 and 2, of which the second
+/// always fails in the shard of that number, its last. `shards`: those of both runs. Gives the attempts of the second run, and its report.
 async fn after_earlier_runs(name_before: &str, shards: [u64; 2]) -> (u64, Report) {
     let (data, server) = fresh(5000).await;
     let source = |name: &str, values: &str, more: &str| {
@@ -600,8 +600,7 @@ async fn after_earlier_runs(name_before: &str, shards: [u64; 2]) -> (u64, Report
         .await;
     let mut agents = [Agent::new(&server.api, "one", 1)];
     finish(&mut agents, &before, |agent, attempt| {
-        let last = attempt.cell == shards[0] - 1;
-        let failed = last && attempt.ordinal % 3 == 0;
+        let failed = attempt.cell == shards[1] - 1 && attempt.ordinal % 3 == 0;
         let mut end = agent.end(attempt, i32::from(failed));
         end.results = cases(if failed { &["test_b"] } else { &[] });
         end
@@ -655,7 +654,7 @@ async fn a_shard_is_known_by_the_same_shard_of_earlier_runs() {
     let (known, report) = after_earlier_runs("course", [2, 2]).await;
     assert!(known > attempts, "{known}");
     assert_eq!(report.conclusion, Conclusion::Regressed);
-    // Where the tests were split otherwise, its last shard is another one.
+    // Where the tests were split otherwise, the shard of that number is another one.
     let (unknown, _) = after_earlier_runs("course", [3, 2]).await;
     assert_eq!(unknown, attempts);
 }
