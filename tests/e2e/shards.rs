@@ -54,7 +54,9 @@ fn shards(cell: &Value) -> Vec<u64> {
 #[test]
 fn a_case_that_fails_in_one_shard_fails_one_cell() {
     let data = ready();
-    let matrix = RUNNER.replace("TOUCH", TOUCH) + "compare: {axis: lib, baseline: previous}\n";
+    let touch = format!("{TOUCH}; echo $TEST_SHARD_INDEX >/left");
+    let matrix = RUNNER.replace("TOUCH", &touch)
+        + "compare: {axis: lib, baseline: previous}\nkeep: on-failure\n";
     let report = run(&data, &matrix, 1);
     assert_eq!(report["conclusion"], "regressed");
     assert_eq!(report["counts"]["cells"], 2);
@@ -118,6 +120,11 @@ fn a_case_that_fails_in_one_shard_fails_one_cell() {
     assert_eq!(marks("-"), ["passed", "failed"]);
     assert_eq!(marks("e"), ["passed", "failed"]);
     assert_eq!(marks("a"), ["passed", "passed"]);
+
+    // What the shard that failed left is what its cell left.
+    data.run(["image", "commit", "last", "3", "left"]).expect(0);
+    let left = data.run(["exec", "left", "--", "cat", "/left"]).expect(0);
+    assert_eq!(left.out, "1\n");
 
     // Again by hand: the command is that of the shard which failed.
     let shell = data.run(["repro", "last", "3", "--shell"]).expect(0).out;
