@@ -119,6 +119,7 @@ fn plan() -> AttemptPlan {
         results: Vec::new(),
         artifacts: Vec::new(),
         keep: Keep::Never,
+        shard: None,
     }
 }
 

@@ -37,6 +37,7 @@ fn plan() -> AttemptPlan {
         results: Vec::new(),
         artifacts: Vec::new(),
         keep: Keep::Never,
+        shard: None,
     }
 }
 

@@ -581,9 +581,9 @@ async fn how_results_and_exit_status_disagree_is_told_beside_the_log() {
     );
 }
 
-/// A run of version 1 alone, ten attempts, of which three fail; then one of versions 1 and 2, of which the second always
-/// fails. Gives the attempts of the second run, and its report.
-async fn after_earlier_runs(name_before: &str) -> (u64, regatta_model::report::Report) {
+/// A run of version 1 alone, ten attempts of which three fail in one shard; then one of versions 1 and 2, of which the second
+/// always fails in the shard of that number, its last. `shards`: those of both runs. Gives the attempts of the second run, and its report.
+async fn after_earlier_runs(name_before: &str, shards: [u64; 2]) -> (u64, Report) {
     let (data, server) = fresh(5000).await;
     let source = |name: &str, values: &str, more: &str| {
         format!(
@@ -592,20 +592,27 @@ async fn after_earlier_runs(name_before: &str) -> (u64, regatta_model::report::R
     };
     let before = server
         .api
-        .submit(&source(name_before, "1", "repeat: 10\n"))
+        .submit(&source(
+            name_before,
+            "1",
+            &format!("repeat: 10\nshards: {}\n", shards[0]),
+        ))
         .await;
     let mut agents = [Agent::new(&server.api, "one", 1)];
     finish(&mut agents, &before, |agent, attempt| {
-        let failed = attempt.ordinal % 3 == 0;
+        let failed = attempt.cell == shards[1] - 1 && attempt.ordinal % 3 == 0;
         let mut end = agent.end(attempt, i32::from(failed));
         end.results = cases(if failed { &["test_b"] } else { &[] });
         end
     })
     .await;
-    let compared = "compare: {axis: v, baseline: 1}\n";
-    let run = server.api.submit(&source("course", "1, 2", compared)).await;
+    let compared = format!("compare: {{axis: v, baseline: 1}}\nshards: {}\n", shards[1]);
+    let run = server
+        .api
+        .submit(&source("course", "1, 2", &compared))
+        .await;
     finish(&mut agents, &run, |agent, attempt| {
-        let failed = attempt.cell == 1;
+        let failed = attempt.cell == 2 * shards[1] - 1;
         let mut end = agent.end(attempt, i32::from(failed));
         end.results = cases(if failed { &["test_b"] } else { &[] });
         end
@@ -622,9 +629,9 @@ async fn after_earlier_runs(name_before: &str) -> (u64, regatta_model::report::R
 
 #[tokio::test]
 async fn a_case_that_failed_by_chance_before_takes_more_reruns_to_be_called_broken() {
-    let (attempts, report) = after_earlier_runs("other").await;
+    let (attempts, report) = after_earlier_runs("other", [1, 1]).await;
     assert_eq!(attempts, 3 + 5, "{}", report.sentence);
-    let (known, report) = after_earlier_runs("course").await;
+    let (known, report) = after_earlier_runs("course", [1, 1]).await;
     assert!(known > attempts, "{known}");
     assert_eq!(
         report.conclusion,
@@ -637,4 +644,60 @@ async fn a_case_that_failed_by_chance_before_takes_more_reruns_to_be_called_brok
         "{:?}",
         report.findings
     );
+}
+
+#[tokio::test]
+async fn a_shard_is_known_by_the_same_shard_of_earlier_runs() {
+    let (attempts, report) = after_earlier_runs("other", [2, 2]).await;
+    assert_eq!(attempts, 2 * 2 + 6, "{}", report.sentence);
+    assert_eq!(report.conclusion, Conclusion::Regressed);
+    let (known, report) = after_earlier_runs("course", [2, 2]).await;
+    assert!(known > attempts, "{known}");
+    assert_eq!(report.conclusion, Conclusion::Regressed);
+    // Where the tests were split otherwise, the shard of that number is another one.
+    let (unknown, _) = after_earlier_runs("course", [3, 2]).await;
+    assert_eq!(unknown, attempts);
+}
+
+#[tokio::test]
+async fn cells_in_shards_are_paged_as_cells_and_found_by_the_number_of_each_shard() {
+    let (data, server) = fresh(5000).await;
+    let source = "name: split\nimage: mini:1\naxes:\n  v: [1, 2, 3, 4, 5]\nshards: 3\ntest: {run: pytest}\n\
+                  compare: {axis: v, baseline: 1}\n";
+    let run = server.api.submit(source).await;
+    assert_eq!(run.progress.cells, 15);
+    let mut agents = [Agent::new(&server.api, "one", 4)];
+    finish(&mut agents, &run, |agent, attempt| {
+        let broken = attempt.cell == 10;
+        let mut end = agent.end(attempt, i32::from(broken));
+        end.results = cases(if broken { &["test_b"] } else { &[] });
+        end
+    })
+    .await;
+    let report = server.api.report(&run).await;
+    assert_eq!(report.conclusion, Conclusion::Regressed);
+    assert_eq!((report.counts.cells, report.counts.failed), (5, 1));
+    let path = |rest: &str| format!("api/v1/runs/{}/cells{rest}", run.run);
+    let first: Vec<CellReport> = server.api.json(&path("?limit=2")).await;
+    let rest: Vec<CellReport> = server.api.json(&path("?after=3&limit=3")).await;
+    assert_eq!([first, rest].concat(), report.cells);
+    let (answer, last) = (
+        server.api.get(&path("?limit=2")).await,
+        server.api.get(&path("?after=3&limit=3")).await,
+    );
+    let link = answer.headers()["link"].to_str().unwrap();
+    assert!(link.contains("after=3&limit=2"), "{link}");
+    assert!(!last.headers().contains_key("link"));
+    for number in 9..12 {
+        let one: CellReport = server.api.json(&path(&format!("/{number}"))).await;
+        assert_eq!(one, report.cells[3]);
+    }
+    let refused = problem(server.api.get(&path("/15")).await).await;
+    assert_eq!(refused.status, 404);
+    let plan: Value = server.api.json(&path("/10/plan")).await;
+    assert_eq!(plan["shard"], json!({"index": 1, "total": 3}));
+    // A server that takes over reads the same.
+    server.handle.shutdown().await;
+    let server = start(data.path(), 5000).await;
+    assert_eq!(server.api.report(&run).await.cells, report.cells);
 }

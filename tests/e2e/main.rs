@@ -6,3 +6,4 @@ mod history;
 mod metrics;
 mod page;
 mod run;
+mod shards;

@@ -31,7 +31,7 @@ fn ids_are_a_range_that_no_other_container_has() {
     for name in &names {
         let mut spec = host.shell(&format!(
             "cat /proc/self/uid_map /proc/self/gid_map > /share/{name}.new; mv /share/{name}.new /share/{name}
-             while [ ! -e /share/go ]; do usleep 2000; done"
+             while [ ! -e /share/go ]; do usleep 50000; done"
         ));
         spec.mounts.push(host.mount(&share, "/share", true));
         host.order(&spec);

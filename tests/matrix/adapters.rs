@@ -7,7 +7,7 @@ use std::path::Path;
 
 use regatta_model::Digest;
 use regatta_model::matrix::Matrix;
-use regatta_model::plan::{AttemptPlan, Command};
+use regatta_model::plan::{AttemptPlan, Command, Shard};
 use regatta_model::run::Pins;
 
 /// A value of an axis that a shell would take apart.
@@ -28,11 +28,18 @@ fn plan(test: &str) -> AttemptPlan {
 
 /// Runs a plan's test where every tool is one that says how it was called, and exits with 7.
 fn run(plan: &AttemptPlan, place: &Path) -> Option<i32> {
+    run_with(plan, place, &[])
+}
+
+fn run_with(plan: &AttemptPlan, place: &Path, env: &[(&str, String)]) -> Option<i32> {
     let (tools, results) = (place.join("node_modules/.bin"), place.join("results"));
     fs::create_dir_all(&tools).unwrap();
     fs::create_dir_all(&results).unwrap();
     for tool in ["pytest", "cargo", "go", "jest", "ctest"] {
         let program = tools.join(tool);
+        if program.exists() {
+            continue;
+        }
         let text = "#!/bin/sh\necho to-stdout\nfor word in \"$0\" \"$@\"; do printf '%s\\n' \"$word\"; done >\"$REGATTA_RESULTS/words\"\nexit 7\n";
         fs::write(&program, text).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
@@ -46,6 +53,7 @@ fn run(plan: &AttemptPlan, place: &Path) -> Option<i32> {
         .current_dir(place)
         .env("PATH", path)
         .env("REGATTA_RESULTS", &results)
+        .envs(env.iter().map(|(name, value)| (name, value)))
         .stdout(std::process::Stdio::null())
         .status();
     status.unwrap().code()
@@ -112,4 +120,81 @@ fn one_argument_needs_no_list_and_named_results_stay() {
     assert_eq!(words.lines().last(), Some("./..."));
     let named = plan("{jest: []}\nresults: [\"*.json\"]");
     assert_eq!(named.results, ["*.json"]);
+}
+
+/// One shard of a cell, with tools that say how they were called.
+fn shard(test: &str, index: u32, total: u32) -> (AttemptPlan, tempfile::TempDir) {
+    let source = format!("image: x\naxes: {{a: [1, 2]}}\ntest: {test}\nshards: {total}\n");
+    let matrix = Matrix::parse(&source, "m.yaml").unwrap_or_else(|wrong| panic!("{wrong}"));
+    let pins = Pins {
+        images: BTreeMap::from([("x".to_owned(), Digest::of(b"x"))]),
+        files: BTreeMap::new(),
+    };
+    let plan = matrix.plan(u64::from(total + index), &pins).unwrap();
+    assert_eq!(plan.axes["a"], "2");
+    assert_eq!(plan.shard, Some(Shard { index, total }));
+    (plan, tempfile::tempdir().unwrap())
+}
+
+fn run_shard(plan: &AttemptPlan, place: &Path) -> Option<i32> {
+    let shard = plan.shard.unwrap();
+    let status = place.join("results/.shard-status");
+    let env = [
+        ("TEST_TOTAL_SHARDS", shard.total.to_string()),
+        ("TEST_SHARD_INDEX", shard.index.to_string()),
+        ("TEST_SHARD_STATUS_FILE", status.display().to_string()),
+    ];
+    let code = run_with(plan, place, &env);
+    assert!(
+        status.exists(),
+        "the tool's command says that it knows of shards"
+    );
+    code
+}
+
+#[test]
+fn a_tool_runs_only_its_shard() {
+    for (key, words) in [
+        ("cargo-nextest", vec!["--partition", "hash:3/4", "first"]),
+        ("jest", vec!["--shard=3/4", "--passWithNoTests", "first"]),
+        ("ctest", vec!["-I", "3,,4,0", "--test-dir", "first"]),
+    ] {
+        let (plan, place) = shard(&format!("{{{key}: [first]}}"), 2, 4);
+        assert_eq!(run_shard(&plan, place.path()), Some(7), "{key}");
+        let said = fs::read_to_string(place.path().join("results/words")).unwrap();
+        let said: Vec<&str> = said.lines().collect();
+        assert!(
+            said.windows(words.len()).any(|part| part == words),
+            "{key}: {said:?}"
+        );
+    }
+}
+
+#[test]
+fn go_tests_every_nth_package() {
+    let list = "#!/bin/sh\n\
+        if [ \"$1\" = list ]; then echo \"$@\" >\"$REGATTA_RESULTS/listed\"; printf '%s\\n' p/a p/b p/c p/d p/e; exit; fi\n\
+        for word do printf '%s\\n' \"$word\"; done >\"$REGATTA_RESULTS/words\"; exit 7\n";
+    let run = |index, total| {
+        let (plan, place) = shard("{go: [-race, -run=A B, ./...]}", index, total);
+        let tool = place.path().join("node_modules/.bin/go");
+        fs::create_dir_all(tool.parent().unwrap()).unwrap();
+        fs::write(&tool, list).unwrap();
+        fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
+        let code = run_shard(&plan, place.path());
+        let read = |name: &str| fs::read_to_string(place.path().join("results").join(name));
+        assert_eq!(read("listed").unwrap(), "list -race -- ./...\n");
+        (code, read("words").ok(), read("go.json").unwrap())
+    };
+    for (index, packages) in [(0, "p/a\np/d\n"), (1, "p/b\np/e\n"), (2, "p/c\n")] {
+        let (code, words, _) = run(index, 3);
+        let expected = format!("test\n-json\n-race\n-run=A B\n{packages}");
+        assert_eq!((code, words), (Some(7), Some(expected)));
+    }
+    // A shard without a package tests nothing, and not the package of its directory.
+    let (code, words, events) = run(5, 6);
+    assert_eq!((code, words), (Some(0), None));
+    let files = [("go.json".to_owned(), events.into_bytes())];
+    let results = regatta_verdict::results::read(&files, &Default::default());
+    assert!(results.found && results.names.is_empty() && results.problems.is_empty());
 }

@@ -154,6 +154,33 @@ proptest! {
     }
 
     #[test]
+    fn every_shard_of_a_cell_has_a_number_after_its_cells(small in small(), shards in 1u64..=5) {
+        let expected = small.cells();
+        prop_assume!(!expected.is_empty());
+        let mut source = small.to_json();
+        let whole = Matrix::parse(&source.to_string(), "m").unwrap();
+        source["shards"] = shards.into();
+        source["compare"] = json!({ "axis": "a0", "baseline": "v0" });
+        let split = Matrix::parse(&source.to_string(), "m").unwrap();
+        source["shards"] = 1.into();
+        let compared = Matrix::parse(&source.to_string(), "m").unwrap();
+        let (cells, whole) = (split.cells(), whole.cells());
+        prop_assert_eq!(cells.count(), shards * whole.count());
+        prop_assert_eq!((cells.whole(), u64::from(cells.shards())), (whole.count(), shards));
+        prop_assert_eq!(cells.numbers().collect::<Vec<_>>(), (0..whole.count()).map(|cell| cell * shards).collect::<Vec<_>>());
+        for number in 0..cells.count() {
+            let (cell, shard) = (number / shards, number % shards);
+            prop_assert_eq!(cells.values(number), whole.values(cell));
+            prop_assert_eq!((cells.first(number), u64::from(cells.shard(number))), (number - shard, shard));
+            let named = Small::named(&expected[usize::try_from(cell).unwrap()]);
+            prop_assert_eq!(cells.number(&named), Some(number - shard));
+            let baseline = compared.cells().baseline(cell);
+            prop_assert_eq!(cells.baseline(number), baseline.map(|cell| cell * shards + shard));
+        }
+        prop_assert_eq!(cells.values(cells.count()), None);
+    }
+
+    #[test]
     fn an_adjustment_is_refused_exactly_where_no_cell_matches(small in small(), which in prop::collection::vec(0usize..5, 6)) {
         let expected = small.cells();
         prop_assume!(!expected.is_empty());

@@ -32,6 +32,7 @@ fn attempt(past: &mut Past, cell: &str, letter: char) {
         names: vec!["a".to_owned(), "b".to_owned()],
     };
     let attempt = PastAttempt {
+        shard: 0,
         outcome: Outcome::Exited {
             exit_code: i32::from(!passed),
         },
@@ -147,6 +148,44 @@ fn cases_are_ranked_by_transitions_of_each_run() {
 }
 
 #[test]
+fn a_cell_whose_one_shard_fails_has_failed_and_is_not_flaky() {
+    let mut past = Past::default();
+    for (run, failing) in [(1, true), (0, false)] {
+        past.begin(PastRun {
+            run: format!("run{run}"),
+            submitted_ms: 0,
+        });
+        for (shard, name) in [(0, "a"), (1, "b")] {
+            let fails = failing && name == "b";
+            let names = CaseNames {
+                digest: None,
+                names: vec![name.to_owned()],
+            };
+            let attempt = PastAttempt {
+                shard,
+                outcome: Outcome::Exited {
+                    exit_code: i32::from(fails),
+                },
+                blame: None,
+                passed: !fails,
+                names: Some(Arc::new(names)),
+                exceptions: &[exception(0, CaseStatus::Failed)][..usize::from(fails)],
+            };
+            assert!(past.add(BTreeMap::from([("v".to_owned(), "1".to_owned())]), attempt));
+        }
+    }
+    for (case, marks) in [
+        (None, [Mark::Passed, Mark::Failed]),
+        (Some("a"), [Mark::Passed, Mark::Passed]),
+        (Some("b"), [Mark::Passed, Mark::Failed]),
+    ] {
+        let history = past.history("m", case);
+        assert_eq!(history.cells.len(), 1, "{case:?}");
+        assert_eq!(history.cells[0].marks, marks, "{case:?}");
+    }
+}
+
+#[test]
 fn the_nearest_names_are_told() {
     let known = ["suite::sail", "suite::anchor", "tail"];
     assert_eq!(nearest("sail", known, 3), ["suite::sail", "tail"]);
@@ -163,6 +202,7 @@ fn more_cells_than_are_kept_are_refused_and_that_is_said() {
     });
     let mut add = |cell: usize| {
         let attempt = PastAttempt {
+            shard: 0,
             outcome: Outcome::Exited { exit_code: 0 },
             blame: None,
             passed: true,

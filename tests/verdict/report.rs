@@ -20,7 +20,8 @@ pub(crate) const EXIT_1: Outcome = Outcome::Exited { exit_code: 1 };
 /// One attempt's end, as a test would have it.
 pub(crate) type End = (Outcome, Results);
 
-/// A run that is driven by the real judge: `test` says how a cell's attempt ends.
+/// A run that is driven by the real judge: `test` says how a cell's attempt ends. Where cells are split, their shard (from 0)
+/// stands among the values.
 pub(crate) struct Race<'a> {
     matrix: &'a Matrix,
     rows: Vec<AttemptRow>,
@@ -61,7 +62,12 @@ impl<'a> Race<'a> {
             for cell in std::mem::take(&mut wanted) {
                 let had = facts.entry(cell).or_default();
                 let ordinal = u32::try_from(had.len()).unwrap() + 1;
-                let values = matrix.cells().values(cell).unwrap().into_iter().collect();
+                let mut values: BTreeMap<&str, &str> =
+                    matrix.cells().values(cell).unwrap().into_iter().collect();
+                let shard = matrix.cells().shard(cell).to_string();
+                if matrix.shards() > 1 {
+                    values.insert("shard", &shard);
+                }
                 let (outcome, results) = test(&values, ordinal);
                 let host = format!("host-{}", 1 + (cell + u64::from(ordinal)) % 3)
                     .parse()
@@ -92,6 +98,16 @@ impl<'a> Race<'a> {
     pub(crate) fn without_cell(mut self, cell: CellNumber) -> Self {
         self.rows.retain(|row| row.cell != cell);
         self
+    }
+
+    /// These cells alone.
+    pub(crate) fn cells(&self, cells: &[CellNumber]) -> Vec<CellReport> {
+        let run = summary(RunState::Finished);
+        let mut builder = Builder::of_cells(self.matrix, &run, 99_000);
+        for row in &self.rows {
+            builder.add(row.clone());
+        }
+        builder.finish_cells(cells)
     }
 
     pub(crate) fn report(&self) -> Report {

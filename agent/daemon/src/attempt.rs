@@ -267,6 +267,8 @@ impl Ordering<'_> {
                 .iter()
                 .map(|(name, value)| (name.clone(), value.clone())),
         );
+        // Last: a matrix that sets one of these would have some tests run nowhere.
+        env.extend(plan.shard.into_iter().flat_map(mould::shard_env));
         let writable = match plan.keep {
             Keep::Never => writable(&plan.limits),
             Keep::OnFailure => Writable::Keep {

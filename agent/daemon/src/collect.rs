@@ -10,8 +10,11 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use regatta_model::Outcome;
 use regatta_model::case::Results;
 use regatta_model::wire::{INLINE_LOG_MOST, LogPlace};
+
+use crate::mould::SHARD_STATUS;
 
 /// Most result files of one attempt.
 pub const RESULT_FILES_MOST: usize = 1000;
@@ -171,6 +174,7 @@ pub fn results(root: &Path, globs: &[String], measured: &BTreeSet<String>) -> Re
     };
     let (mut left, mut problems) = find(root, globs, RESULT_FILES_MOST, RESULT_BYTES_MOST);
     left.retain(|left| !measured.contains(&left.name));
+    left.retain(|left| left.name != SHARD_STATUS);
     let mut files = Vec::with_capacity(left.len());
     for left in left {
         match left.read() {
@@ -193,6 +197,24 @@ pub fn results(root: &Path, globs: &[String], measured: &BTreeSet<String>) -> Re
     };
     results.problems.extend(problems);
     results
+}
+
+/// What is asked of the results of a shard. Its test must say that it ran no more than the shard: else every shard ran
+/// everything. Where results were asked for, it may run no test: there may be fewer than shards, and that none of the shards
+/// runs one is seen where they come together.
+pub fn of_shard(root: &Path, outcome: Outcome, globs: &[String], results: &mut Results) {
+    let status = root.join(SHARD_STATUS);
+    let touched = fs::symlink_metadata(status).is_ok_and(|meta| meta.is_file());
+    let passed = outcome == Outcome::Exited { exit_code: 0 };
+    // One that broke before it ran a test may have had no time for it.
+    if !touched && (passed || !results.names.is_empty()) {
+        results.problems.push(
+            "the test did not touch $TEST_SHARD_STATUS_FILE: every shard would have run everything"
+                .to_owned(),
+        );
+    } else if passed && !globs.is_empty() && results.names.is_empty() {
+        results.found = false;
+    }
 }
 
 /// Bytes at the end of a log that are looked at for what tells why a test failed.

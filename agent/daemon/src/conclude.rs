@@ -97,6 +97,9 @@ fn gather(record: Record, ended: Ended, places: &Places) -> (EndedAttempt, Packe
         metrics = measured.metrics;
         let problems = measured.problems.into_iter();
         details.extend(problems.map(|problem| format!("metrics: {problem}")));
+        if plan.shard.is_some() {
+            collect::of_shard(&places.results, judged.outcome, &plan.results, &mut results);
+        }
         if blame != Some(Blame::Host) {
             let found = passed_attempt(judged.outcome, &results);
             (passed, blame) = (found.0, found.1);

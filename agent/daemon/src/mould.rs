@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use regatta_image::Store;
 use regatta_image::passwd::User;
 use regatta_model::container::{ContainerSpec, Limits, Mount, Network, Process, Writable};
+use regatta_model::plan::Shard;
 use regatta_model::{AttemptId, Digest};
 
 /// The name that `hostname` gives in every container: the same everywhere, since tests print it.
@@ -23,6 +24,9 @@ pub const OUTPUT_BYTES: u64 = 16 << 20;
 
 /// Where results are written, inside.
 pub const RESULTS: &str = "/regatta/results";
+
+/// What a test that runs one shard of a cell has to touch, below the results.
+pub const SHARD_STATUS: &str = ".shard-status";
 
 /// Where artifacts are written, inside.
 pub const ARTIFACTS: &str = "/regatta/artifacts";
@@ -213,6 +217,19 @@ pub fn attempt_env(attempt: &AttemptId, axes: &BTreeMap<String, String>) -> Vec<
         ));
     }
     env
+}
+
+/// What tells a test which shard of its cell it runs, by Bazel's protocol.
+pub fn shard_env(shard: Shard) -> [(String, String); 3] {
+    [
+        ("TEST_TOTAL_SHARDS", shard.total.to_string()),
+        ("TEST_SHARD_INDEX", shard.index.to_string()),
+        (
+            "TEST_SHARD_STATUS_FILE",
+            format!("{RESULTS}/{SHARD_STATUS}"),
+        ),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
 }
 
 /// An axis' name as part of a variable's: upper case, other characters as `_`.

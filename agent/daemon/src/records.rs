@@ -124,13 +124,17 @@ pub fn read(directory: &Path) -> Option<Record> {
     named.then_some(record)
 }
 
-/// The last attempt of a cell whose writable layer was kept on this host, and that layer's directory.
+/// The last attempt of a cell whose writable layer was kept on this host, and that layer's directory. A cell in shards is
+/// named by its first one's number, and each shard by its own.
 pub fn kept(layout: &Layout, run: &str, cell: u64) -> Option<(Record, PathBuf)> {
     let entries = fs::read_dir(layout.attempts()).ok()?;
     let kept = entries.flatten().filter_map(|entry| {
         let places = Places::within(entry.path());
         let record = read(&places.directory)?;
-        let wanted = record.attempt.run.as_str() == run && record.attempt.cell == cell;
+        let own = record.attempt.cell;
+        let shard = record.plan.shard.map_or(0, |shard| shard.index.into());
+        let meant = own == cell || own.checked_sub(shard) == Some(cell);
+        let wanted = meant && record.attempt.run.as_str() == run;
         (wanted && places.kept.exists()).then_some((record, places.upper))
     });
     kept.max_by_key(|(record, _)| record.attempt.ordinal)

@@ -339,9 +339,12 @@ pub(crate) struct LogsArgs {
     pub(crate) run: String,
     /// The cell's number, as reports show it
     pub(crate) cell: u64,
-    /// Which attempt; default: the last
+    /// Which attempt; default: the last, of a cell in shards the last that failed
     #[arg(long, value_name = "N")]
     pub(crate) attempt: Option<u32>,
+    /// Which of the cell's shards, from 1
+    #[arg(long, value_name = "N")]
+    pub(crate) shard: Option<u32>,
     /// Wait for an attempt that has not ended
     #[arg(long, short)]
     pub(crate) follow: bool,
@@ -353,6 +356,9 @@ pub(crate) struct ArtifactsArgs {
     pub(crate) run: String,
     /// The cell's number, as reports show it
     pub(crate) cell: u64,
+    /// Which of the cell's shards, from 1; default: the last that failed, else the last
+    #[arg(long, value_name = "N")]
+    pub(crate) shard: Option<u32>,
     /// Write them below this directory; default: list them
     #[arg(long, short, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,

@@ -12,6 +12,9 @@ use crate::context::{Context, Failure};
 struct Checked<'a> {
     name: &'a str,
     cells: u64,
+    /// Containers over which the tests of each cell are split.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shards: Option<u32>,
     axes: Vec<CheckedAxis<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     explained: Option<Explained<'a>>,
@@ -43,7 +46,8 @@ pub(crate) fn check(context: &Context, options: &CheckArgs) -> Result<ExitCode, 
     });
     let checked = Checked {
         name: matrix.name(),
-        cells: matrix.cells().count(),
+        cells: matrix.cells().whole(),
+        shards: Some(matrix.shards()).filter(|shards| *shards > 1),
         axes: axes.collect(),
         explained: options.explain.then(|| Explained {
             test: matrix.test_command(),
@@ -55,10 +59,13 @@ pub(crate) fn check(context: &Context, options: &CheckArgs) -> Result<ExitCode, 
         return Ok(ExitCode::SUCCESS);
     }
     anstream::println!(
-        "{}: {} cell{}",
+        "{}: {} cell{}{}",
         checked.name,
         checked.cells,
-        if checked.cells == 1 { "" } else { "s" }
+        if checked.cells == 1 { "" } else { "s" },
+        checked
+            .shards
+            .map_or_else(String::new, |shards| format!(", each in {shards} shards"))
     );
     let width = checked
         .axes

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use regatta_model::container::Network;
 use regatta_model::matrix::{Matrix, axis_variable};
-use regatta_model::plan::{AttemptPlan, StepPlan};
+use regatta_model::plan::{AttemptPlan, Shard, StepPlan};
 use regatta_model::report::CellReport;
 use regatta_model::run::Submission;
 
@@ -14,6 +14,7 @@ use crate::client::Client;
 use crate::context::{Context, Failure};
 use crate::local::{self, Need, processors};
 use crate::output::finish;
+use crate::render::telling_attempt;
 use crate::watch;
 
 pub(crate) async fn repro(context: &Context, options: ReproArgs) -> Result<ExitCode, Failure> {
@@ -27,7 +28,10 @@ pub(crate) async fn repro(context: &Context, options: ReproArgs) -> Result<ExitC
             client.get(&format!("api/v1/runs/{id}/submission")).await?;
         let matrix = narrowed(&submission, &cell)?;
         if options.shell {
-            anstream::print!("{}", by_hand(&matrix, &submission)?);
+            anstream::print!(
+                "{}",
+                by_hand(&matrix, shard(&cell, options.cell), &submission)?
+            );
             return Ok(ExitCode::SUCCESS);
         }
         submission.matrix = matrix.to_json().to_string();
@@ -62,11 +66,20 @@ fn narrowed(submission: &Submission, cell: &CellReport) -> Result<Matrix, Failur
         .map_err(wrong)
 }
 
+/// Which shard somebody means, from 0: the one with this number or, where that is the cell's own, the one that says how it ended.
+fn shard(cell: &CellReport, number: u64) -> u64 {
+    let telling = || telling_attempt(cell).and_then(|attempt| attempt.shard);
+    match number.saturating_sub(cell.cell) {
+        0 => telling().map_or(0, |shard| u64::from(shard.saturating_sub(1))),
+        shard => shard,
+    }
+}
+
 /// The commands that do by hand what an attempt of this cell does, as far as `exec` can.
-fn by_hand(matrix: &Matrix, submission: &Submission) -> Result<String, Failure> {
+fn by_hand(matrix: &Matrix, shard: u64, submission: &Submission) -> Result<String, Failure> {
     use std::fmt::Write as _;
     let plan = matrix
-        .plan(0, &submission.pins)
+        .plan(shard, &submission.pins)
         .map_err(Failure::platform)?;
     let mut text = format!("# the image of this cell is {}\n", plan.image);
     for file in &plan.files {
@@ -98,6 +111,13 @@ fn by_hand(matrix: &Matrix, submission: &Submission) -> Result<String, Failure> 
         ("REGATTA_ARTIFACTS", "/tmp"),
     ];
     env.extend(axes.iter().map(|(name, value)| (name.as_str(), *value)));
+    let number = |number: fn(Shard) -> u32| plan.shard.map(|shard| number(shard).to_string());
+    let (total, index) = (number(|shard| shard.total), number(|shard| shard.index));
+    if let (Some(total), Some(index)) = (&total, &index) {
+        env.push(("TEST_TOTAL_SHARDS", total));
+        env.push(("TEST_SHARD_INDEX", index));
+        env.push(("TEST_SHARD_STATUS_FILE", "/tmp/.shard-status"));
+    }
     let mut test = words(&image, &plan.test, &plan, &env);
     for volume in &plan.volumes {
         let mode = if volume.writable { "rw" } else { "ro" };

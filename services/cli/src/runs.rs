@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use regatta_model::report::{AttemptReport, CellReport};
 use regatta_model::run::RunSummary;
 use regatta_model::wait::Explanation;
 use regatta_model::wire::Artifact;
@@ -231,16 +232,16 @@ pub(crate) async fn logs(context: &Context, options: &LogsArgs) -> Result<ExitCo
 }
 
 async fn log(client: &Client, options: &LogsArgs) -> Result<Vec<u8>, Failure> {
-    let (id, cell) = (resolve(client, &options.run).await?, options.cell);
+    let id = resolve(client, &options.run).await?;
     loop {
         // Asked before the log, so that an attempt that ends in between is not missed.
         let over = client.run(&id).await?.state.is_over();
         let attempt = match options.attempt {
-            Some(attempt) => Some(attempt),
-            None => last_attempt(client, &id, cell).await?,
+            Some(attempt) => Some((shard_of(options.cell, options.shard)?, attempt)),
+            None => telling_attempt(client, &id, options.cell, options.shard).await?,
         };
         let log = match attempt {
-            Some(attempt) => {
+            Some((cell, attempt)) => {
                 client
                     .bytes(&format!(
                         "api/v1/runs/{id}/cells/{cell}/attempts/{attempt}/log"
@@ -248,7 +249,8 @@ async fn log(client: &Client, options: &LogsArgs) -> Result<Vec<u8>, Failure> {
                     .await
             }
             None => Err(Failure::wrong(format!(
-                "no attempt of cell {cell} of run {id} has ended; --follow waits for one"
+                "no attempt of cell {} of run {id} has ended; --follow waits for one",
+                options.cell
             ))),
         };
         if log.is_ok() || over || !options.follow {
@@ -258,11 +260,39 @@ async fn log(client: &Client, options: &LogsArgs) -> Result<Vec<u8>, Failure> {
     }
 }
 
-async fn last_attempt(client: &Client, run: &str, cell: u64) -> Result<Option<u32>, Failure> {
-    let cell: regatta_model::report::CellReport = client
-        .get(&format!("api/v1/runs/{run}/cells/{cell}"))
-        .await?;
-    Ok(cell.attempts.last().map(|attempt| attempt.attempt))
+/// The number of a cell's shard, which is counted from 1.
+fn shard_of(cell: u64, shard: Option<u32>) -> Result<u64, Failure> {
+    let before = u64::from(shard.unwrap_or(1)).checked_sub(1);
+    let number = before.and_then(|before| cell.checked_add(before));
+    number.ok_or_else(|| Failure::wrong("--shard: shards are counted from 1"))
+}
+
+/// Number and ordinal of the attempt that somebody means who names none: the last one; of a cell in shards, the last one that
+/// failed, of whichever shard, where one did.
+async fn telling_attempt(
+    client: &Client,
+    run: &str,
+    cell: u64,
+    shard: Option<u32>,
+) -> Result<Option<(u64, u32)>, Failure> {
+    let path = format!("api/v1/runs/{run}/cells/{cell}");
+    let report: CellReport = client.get(&path).await?;
+    let number = |attempt: &AttemptReport| shard_of(report.cell, attempt.shard);
+    // Somebody may name a shard by its own number.
+    let own = match shard {
+        None if cell == report.cell => None,
+        shard => Some(shard_of(cell, shard)?),
+    };
+    let mut attempts = Vec::new();
+    for attempt in &report.attempts {
+        let number = number(attempt)?;
+        if own.is_none_or(|own| own == number) {
+            attempts.push((number, attempt));
+        }
+    }
+    let failed = |(_, attempt): &&(u64, &AttemptReport)| attempt.shard.is_some() && !attempt.passed;
+    let last = attempts.iter().rfind(failed).or(attempts.last());
+    Ok(last.map(|(number, attempt)| (*number, attempt.attempt)))
 }
 
 pub(crate) async fn artifacts(
@@ -279,16 +309,14 @@ async fn fetch_artifacts(
     options: &ArtifactsArgs,
 ) -> Result<ExitCode, Failure> {
     let id = resolve(client, &options.run).await?;
-    let Some(attempt) = last_attempt(client, &id, options.cell).await? else {
+    let Some((cell, attempt)) = telling_attempt(client, &id, options.cell, options.shard).await?
+    else {
         return Err(Failure::wrong(format!(
             "no attempt of cell {} of run {id} has ended",
             options.cell
         )));
     };
-    let base = format!(
-        "api/v1/runs/{id}/cells/{}/attempts/{attempt}/artifacts",
-        options.cell
-    );
+    let base = format!("api/v1/runs/{id}/cells/{cell}/attempts/{attempt}/artifacts");
     let artifacts: Vec<Artifact> = client.get(&base).await?;
     let Some(output) = &options.output else {
         if context.global.json {

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::Digest;
 use crate::container::{Limits, Network};
 
+/// Most shards of a cell.
+pub const SHARDS_MOST: u32 = 64;
+
 /// All that one attempt is made from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct AttemptPlan {
@@ -31,6 +34,18 @@ pub struct AttemptPlan {
     pub artifacts: Vec<String>,
     /// When the container's writable layer is kept as an image.
     pub keep: Keep,
+    /// Which of the cell's tests it runs; none: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
+}
+
+/// One of several parts of a cell's tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Shard {
+    /// Which one, from 0.
+    pub index: u32,
+    /// How many there are: 2 to [`SHARDS_MOST`].
+    pub total: u32,
 }
 
 /// Version of how a set-up layer is made.

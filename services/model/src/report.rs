@@ -157,7 +157,7 @@ pub enum Comparison {
 /// One cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CellReport {
-    /// Its number.
+    /// Its number; that of its first shard where it is split.
     pub cell: u64,
     /// Its axis values.
     pub axes: BTreeMap<String, String>,
@@ -218,6 +218,10 @@ pub struct CaseCounts {
 pub struct AttemptReport {
     /// Its ordinal, from 1.
     pub attempt: u32,
+    /// Its shard, from 1, where the cell is split: the number of the cell plus this less 1 names the shard, whose attempts
+    /// are counted by themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<u32>,
     /// Its host.
     pub host: String,
     /// One of [`crate::Outcome::NAMES`].
@@ -231,6 +235,9 @@ pub struct AttemptReport {
     /// Whether it counts as passed.
     #[serde(default)]
     pub passed: bool,
+    /// Whether it failed as a whole: no case of it tells why.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole: bool,
     /// What else is to say: which step failed and how, or what could not be read.
     #[serde(default)]
     pub detail: String,

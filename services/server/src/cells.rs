@@ -50,13 +50,14 @@ pub(crate) async fn list(
     }
     let (record, matrix) = matrix(&app, &run).await?;
     let summary = summary(&app, record.head);
-    let count = matrix.cells().count();
+    let shards = CellNumber::from(matrix.shards());
+    let count = matrix.cells().whole();
     let first = asked
         .after
-        .map_or(0, |after| after.saturating_add(1))
+        .map_or(0, |after| (after / shards).saturating_add(1))
         .min(count);
     let end = first.saturating_add(limit).min(count);
-    let wanted: Vec<CellNumber> = (first..end).collect();
+    let wanted: Vec<CellNumber> = (first..end).map(|cell| cell * shards).collect();
     let mut response = json(
         StatusCode::OK,
         &reports::cells(app.store.as_ref(), &matrix, &summary, &wanted).await?,
@@ -84,7 +85,8 @@ pub(crate) async fn show(
         )));
     }
     let summary = summary(&app, record.head);
-    let cells = reports::cells(app.store.as_ref(), &matrix, &summary, &[cell]).await?;
+    let first = matrix.cells().first(cell);
+    let cells = reports::cells(app.store.as_ref(), &matrix, &summary, &[first]).await?;
     let found = cells
         .first()
         .ok_or_else(|| Refusal::not_found(format!("run {run} has no cell {cell}")))?;

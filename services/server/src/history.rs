@@ -149,6 +149,7 @@ async fn read(
                 continue;
             }
             let attempt = PastAttempt {
+                shard: matrix.cells().shard(row.attempt.cell),
                 outcome: row.outcome,
                 blame: row.blame,
                 passed: row.passed,

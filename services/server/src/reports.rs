@@ -95,7 +95,7 @@ pub(crate) async fn report(
 /// Cells before a cell that are read to compare it: those that could not be set up are passed over.
 const BASELINES_READ: usize = 4;
 
-/// Some cells of a run's report, in the order of their numbers.
+/// Some cells of a run's report, in the order of their numbers: those of first shards.
 pub(crate) async fn cells(
     store: &dyn Store,
     matrix: &Matrix,
@@ -107,7 +107,11 @@ pub(crate) async fn cells(
         .iter()
         .flat_map(|cell| std::iter::successors(before(cell), before).take(BASELINES_READ));
     let needed: BTreeSet<CellNumber> = wanted.iter().copied().chain(baselines).collect();
-    let needed: Vec<CellNumber> = needed.into_iter().collect();
+    let shards = CellNumber::from(matrix.shards());
+    let needed: Vec<CellNumber> = needed
+        .into_iter()
+        .flat_map(|first| first..first.saturating_add(shards))
+        .collect();
     let mut builder = Builder::of_cells(matrix, run, now_ms());
     builder.knows(earlier(store, run).await?);
     let mut rows = Rows::default();

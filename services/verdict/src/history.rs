@@ -25,6 +25,8 @@ pub const FLAKY_MOST: usize = 100;
 
 /// An attempt, as far as it says something here.
 struct Heard {
+    /// Which shard of the cell it ran.
+    shard: u32,
     passed: bool,
     names: Option<Arc<CaseNames>>,
     /// Cases that did not simply pass, by index.
@@ -34,6 +36,8 @@ struct Heard {
 /// An ended attempt as it is recorded.
 #[derive(Clone, Debug)]
 pub struct PastAttempt<'a> {
+    /// Which shard of its cell it ran; 0 where cells are not split.
+    pub shard: u32,
     /// How it ended.
     pub outcome: Outcome,
     /// Whose doing that was.
@@ -121,16 +125,23 @@ impl Cell {
     /// One mark a run, the oldest first, of `runs` runs that were asked, the newest first.
     fn marks(&self, runs: usize, of: Of<'_>) -> Vec<Mark> {
         let mark = |at: usize| {
-            let heard = self.runs.get(&at).into_iter().flatten();
-            let both = heard.fold((false, false), |(passed, failed), heard| {
+            let mut shards: BTreeMap<u32, (bool, bool)> = BTreeMap::new();
+            for heard in self.runs.get(&at).into_iter().flatten() {
                 let (passes, fails) = heard.says(of);
-                (passed || passes, failed || fails)
-            });
-            match both {
-                (true, false) => Mark::Passed,
-                (false, true) => Mark::Failed,
-                (true, true) => Mark::Flaky,
-                (false, false) => Mark::Out,
+                let (passed, failed) = shards.entry(heard.shard).or_default();
+                *passed |= passes;
+                *failed |= fails;
+            }
+            // What fails for good in one shard fails, whatever the others say.
+            let any = |wanted| shards.values().any(|said| *said == wanted);
+            if any((false, true)) {
+                Mark::Failed
+            } else if any((true, true)) {
+                Mark::Flaky
+            } else if any((true, false)) {
+                Mark::Passed
+            } else {
+                Mark::Out
             }
         };
         (0..runs).rev().map(mark).collect()
@@ -217,6 +228,7 @@ impl Past {
             let heard = cell.runs.entry(run);
             // Most have one attempt; room for four would be most of what there is.
             heard.or_insert_with(|| Vec::with_capacity(1)).push(Heard {
+                shard: attempt.shard,
                 passed: attempt.passed,
                 names: attempt.names,
                 exceptions: exceptions.map(|e| (e.index, e.status)).collect(),

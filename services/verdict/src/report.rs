@@ -18,6 +18,7 @@ mod others;
 mod pair;
 mod sentence;
 mod series;
+mod shards;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -157,7 +158,7 @@ pub struct Builder<'a> {
 impl<'a> Builder<'a> {
     /// A report without attempts.
     pub fn new(matrix: &'a Matrix, run: &'a RunSummary, now_ms: u64) -> Self {
-        let cells = matrix.cells().count();
+        let cells = matrix.cells().whole();
         Self {
             matrix,
             run,
@@ -197,7 +198,8 @@ impl<'a> Builder<'a> {
 
     /// Takes an attempt. They come by cell and ordinal; one of a cell that does not exist is passed over.
     pub fn add(&mut self, mut row: AttemptRow) {
-        if row.cell >= self.counts.cells {
+        let cells = self.matrix.cells();
+        if row.cell >= cells.count() {
             return;
         }
         match self.metrics_left.checked_sub(row.metrics.len()) {
@@ -207,40 +209,56 @@ impl<'a> Builder<'a> {
         if self
             .rows
             .first()
-            .is_some_and(|first| first.cell != row.cell)
+            .is_some_and(|first| cells.first(first.cell) != cells.first(row.cell))
         {
             self.close_cell();
         }
         self.rows.push(row);
     }
 
-    /// Merges the attempts of one cell.
+    /// Merges the attempts of one cell: those of each shard, and then the shards.
     fn close_cell(&mut self) {
         let rows = std::mem::take(&mut self.rows);
-        let Some(number) = rows.first().map(|row| row.cell) else {
+        let cells = self.matrix.cells();
+        let Some(number) = rows.first().map(|row| cells.first(row.cell)) else {
             return;
         };
-        let attempts = u64::try_from(rows.len()).unwrap_or(u64::MAX);
-        self.counts.attempts += attempts;
-        self.counts.reruns += attempts.saturating_sub(u64::from(self.matrix.repeat().max(1)));
-        for row in &rows {
-            if !self.places.contains(&row.host) {
-                self.places.insert(row.host.clone());
-            }
-        }
-        for row in rows.iter().filter(|row| cell::is_fault(row)) {
-            self.counts.host_faults += 1;
-            // What the platform did is no host's doing, wherever it showed.
-            if row.blame != Some(Blame::Platform) {
-                self.hosts.entry(row.host.clone()).or_default().add(row);
-            }
-        }
+        let mut by_shard: Vec<Vec<AttemptRow>> = Vec::new();
+        by_shard.resize_with(usize::try_from(cells.shards()).unwrap_or(1), Vec::new);
+        // A matrix that compares metrics is not split.
         let samples = if self.matrix.compares_metrics() {
             self.measures.samples(&rows)
         } else {
             Vec::new()
         };
-        let mut cell = Cell::merge(rows, self.matrix.repeat().max(1), &mut self.cases);
+        for row in rows {
+            if !self.places.contains(&row.host) {
+                self.places.insert(row.host.clone());
+            }
+            if cell::is_fault(&row) {
+                self.counts.host_faults += 1;
+                // What the platform did is no host's doing, wherever it showed.
+                if row.blame != Some(Blame::Platform) {
+                    let faults = self.hosts.entry(row.host.clone()).or_default();
+                    faults.add(&row, number);
+                }
+            }
+            let shard = usize::try_from(cells.shard(row.cell)).unwrap_or(0);
+            if let Some(rows) = by_shard.get_mut(shard) {
+                rows.push(row);
+            }
+        }
+        let repeat = self.matrix.repeat().max(1);
+        let mut shards = Vec::with_capacity(by_shard.len());
+        for rows in by_shard {
+            let attempts = u64::try_from(rows.len()).unwrap_or(u64::MAX);
+            self.counts.attempts += attempts;
+            self.counts.reruns += attempts.saturating_sub(u64::from(repeat));
+            let ended = !rows.is_empty();
+            shards.push(ended.then(|| Cell::merge(rows, repeat, &mut self.cases)));
+        }
+        let declared = !self.matrix.results().is_empty();
+        let mut cell = shards::join(shards, declared, &mut self.cases);
         cell.samples = samples;
         self.counts.unresolved -= 1;
         *match cell.verdict {
@@ -251,7 +269,8 @@ impl<'a> Builder<'a> {
         } += 1;
         match cell.plain(&mut self.cases) {
             Some(plain) if self.is_large() => {
-                let at = usize::try_from(number).unwrap_or(usize::MAX);
+                let at = number / CellNumber::from(self.matrix.shards());
+                let at = usize::try_from(at).unwrap_or(usize::MAX);
                 if self.plain.len() <= at {
                     self.plain.resize(at + 1, None);
                 }
@@ -323,7 +342,8 @@ impl<'a> Builder<'a> {
         let cells: Vec<CellNumber> = cells
             .iter()
             .copied()
-            .filter(|cell| *cell < self.counts.cells)
+            .filter(|cell| *cell < self.matrix.cells().count())
+            .map(|cell| self.matrix.cells().first(cell))
             .collect();
         let compared = self.compare_these(cells.iter().copied());
         self.count_regressed(&compared);
@@ -345,9 +365,11 @@ impl<'a> Builder<'a> {
 
     fn cell_reports(&mut self, compared: &compare::Compared) -> Vec<CellReport> {
         let numbers: Vec<CellNumber> = if self.is_large() {
-            self.cells.keys().copied().take(CELLS_LISTED_MOST).collect()
+            let listed = self.cells.iter().filter(|(_, cell)| !cell.simply_passed());
+            let listed = listed.map(|(number, _)| *number);
+            listed.take(CELLS_LISTED_MOST).collect()
         } else {
-            (0..self.counts.cells).collect()
+            self.matrix.cells().numbers().collect()
         };
         numbers
             .into_iter()

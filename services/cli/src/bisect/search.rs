@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use regatta_model::matrix::Matrix;
-use regatta_model::report::{CellReport, Report, Verdict};
+use regatta_model::report::{AttemptReport, CellReport, Report, Verdict};
 use regatta_model::run::Pins;
 use regatta_verdict::bisect::{Answer, Bisection, Policy, Posterior, Step};
 use regatta_verdict::judge;
@@ -268,14 +268,22 @@ impl<'a> Search<'a> {
     }
 
     fn cell(&self, cell: &CellReport) -> End {
-        let last = cell.attempts.last();
-        let untested = last.is_none_or(|attempt| attempt.outcome == "setup_failed");
+        // The last attempt of each shard.
+        let last: BTreeMap<Option<u32>, &AttemptReport> = cell
+            .attempts
+            .iter()
+            .map(|attempt| (attempt.shard, attempt))
+            .collect();
+        let any = |is: fn(&AttemptReport) -> bool| last.values().any(|attempt| is(attempt));
+        let untested = last.is_empty() || any(|attempt| attempt.outcome == "setup_failed");
         match (&self.options.case, cell.verdict) {
             _ if untested => End::Untestable,
             (_, Verdict::Unresolved) => End::Untestable,
             (Some(case), _) if cell.failing.contains(case) => End::Failed,
             // It broke without saying anything of the case.
-            (Some(_), Verdict::Failed) if cell.failing.is_empty() => End::Untestable,
+            (Some(_), Verdict::Failed) if cell.failing.is_empty() || any(|a| a.whole) => {
+                End::Untestable
+            }
             (None, Verdict::Failed) => End::Failed,
             _ => End::Passed,
         }

@@ -1,6 +1,6 @@
 //! The report as CSV (RFC 4180): a line for each attempt. May not: let a value be a formula in a spreadsheet.
 
-use regatta_model::report::Report;
+use regatta_model::report::{CellReport, Report};
 
 use super::Mark;
 
@@ -28,6 +28,9 @@ pub(super) fn render(report: &Report) -> String {
         ]
         .map(str::to_owned),
     );
+    let is_split = |cell: &CellReport| cell.attempts.iter().any(|a| a.shard.is_some());
+    let split = report.cells.iter().any(is_split);
+    heads.extend(split.then(|| "shard".to_owned()));
     line(&mut out, &heads);
     for cell in &report.cells {
         let mut fixed: Vec<String> = vec![cell.cell.to_string()];
@@ -66,6 +69,8 @@ pub(super) fn render(report: &Report) -> String {
             let metrics = attempt.metrics.iter();
             let metrics = metrics.map(|(name, metric)| format!("{name}={}", metric.value));
             fields.push(metrics.collect::<Vec<_>>().join(" "));
+            let shard = || attempt.shard.map(|n| n.to_string()).unwrap_or_default();
+            fields.extend(split.then(shard));
             line(&mut out, &fields);
         }
     }

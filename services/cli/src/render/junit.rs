@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use regatta_model::report::{CellReport, Report, Verdict};
 
-use super::{axes_text, cases_text, escaped};
+use super::{axes_text, cases_text, escaped, telling_attempt};
 
 pub(super) fn render(report: &Report) -> String {
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
@@ -50,10 +50,8 @@ fn case(report: &Report, cell: &CellReport, out: &mut String) {
             escaped(&cell.failing.join("\n"))
         )),
         Verdict::Unresolved => {
-            let detail = cell
-                .attempts
-                .last()
-                .map_or("no attempt ended", |attempt| attempt.detail.as_str());
+            let detail =
+                telling_attempt(cell).map_or("no attempt ended", |attempt| attempt.detail.as_str());
             Some(format!(
                 "<error message=\"unresolved\">{}</error>",
                 escaped(detail)

@@ -139,10 +139,17 @@ fn cases_text(cell: &CellReport) -> String {
         .map(|(n, word)| format!("{n} {word}"))
         .collect();
     if said.is_empty() {
-        cell.attempts.last().map(attempt_text).unwrap_or_default()
+        telling_attempt(cell).map(attempt_text).unwrap_or_default()
     } else {
         said.join(", ")
     }
+}
+
+/// The attempt that says how a cell ended: the last one, or where it is split the last one that did not pass, if any.
+pub(crate) fn telling_attempt(cell: &CellReport) -> Option<&AttemptReport> {
+    let fails = |attempt: &&AttemptReport| attempt.shard.is_some() && !attempt.passed;
+    let failed = cell.attempts.iter().rfind(fails);
+    failed.or(cell.attempts.last())
 }
 
 /// `exit 1`, `signal 11`, `timed out`, ...
@@ -195,6 +202,8 @@ pub(crate) mod tests {
 
     pub(crate) fn attempt(exit: i32) -> AttemptReport {
         AttemptReport {
+            shard: None,
+            whole: exit != 0,
             attempt: 1,
             host: "local".into(),
             outcome: "exited".into(),

@@ -7,7 +7,9 @@ use regatta_model::report::{Conclusion, Finding, FindingKind, Report};
 use unicode_width::UnicodeWidthStr as _;
 
 use super::grid::Grid;
-use super::{CLUSTERS_SHOWN, Look, Mark, axes_text, cases_text, metrics, probability};
+use super::{
+    CLUSTERS_SHOWN, Look, Mark, axes_text, cases_text, metrics, probability, telling_attempt,
+};
 use crate::progress::seconds;
 
 /// Cases that a finding lists before it counts the rest.
@@ -236,16 +238,14 @@ fn findings(report: &Report, look: Look, out: &mut String) {
         cases(finding, look, out);
         excerpt(finding, look, out);
         if let Some(first) = finding.cells.first() {
-            let of = report
-                .cells
-                .iter()
-                .find(|cell| cell.cell == *first)
-                .map(axes_text)
-                .unwrap_or_default();
+            let cell = report.cells.iter().find(|cell| cell.cell == *first);
+            let of = cell.map(axes_text).unwrap_or_default();
+            let shard = cell.and_then(telling_attempt).and_then(|a| a.shard);
+            let shard = shard.map(|n| format!(" --shard {n}")).unwrap_or_default();
             push(
                 out,
                 &look.paint.faint(&format!(
-                    "  log: regatta logs {} {first}    ({of})",
+                    "  log: regatta logs {} {first}{shard}    ({of})",
                     report.run
                 )),
             );

@@ -19,17 +19,66 @@ pub(super) struct Tool {
     key: &'static str,
     /// What `/bin/sh -ec` runs; the arguments are `"$@"`. Its status is the tool's.
     script: &'static str,
+    /// The same where it runs one shard of `$TEST_TOTAL_SHARDS`.
+    sharded: &'static str,
     /// Its results, below `$REGATTA_RESULTS`.
     pub(super) results: &'static str,
     /// What its first argument has to be, where it needs one.
     first: Option<&'static str>,
 }
 
+/// pytest has no option for it: a plugin leaves the tests of other shards out, by the hash of their ids. It is a file, so that
+/// workers of pytest-xdist load it as well. Of few tests, a shard may get none: that all of them do is seen in the report.
+const PYTEST_SHARDED: &str = r#": >"$TEST_SHARD_STATUS_FILE"
+plugin=$(mktemp -d)
+cat >"$plugin/regatta_shard.py" <<'END'
+import os, zlib, pytest
+index, total = int(os.environ["TEST_SHARD_INDEX"]), int(os.environ["TEST_TOTAL_SHARDS"])
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    mine = lambda item: zlib.crc32(item.nodeid.encode("utf-8", "replace")) % total == index
+    others = [item for item in items if not mine(item)]
+    if others:
+        config.hook.pytest_deselected(items=others)
+        items[:] = filter(mine, items)
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session, exitstatus):
+    if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+        session.exitstatus = 0
+END
+PYTHONPATH="$plugin${PYTHONPATH:+:$PYTHONPATH}"; export PYTHONPATH
+exec pytest -p regatta_shard --junitxml="$REGATTA_RESULTS/pytest.xml" "$@""#;
+
+/// Go has no option for it: a shard tests every Nth package of N shards. What begins with `-` is an option, with its value after
+/// `=`; of those, the ones that choose files are for `go list` as well.
+const GO_SHARDED: &str = r#"set -f
+packages= choose=
+for word do
+  shift
+  case $word in
+    -tags=*|-mod=*|-modfile=*|-race|-msan|-asan) choose="$choose $word"; set -- "$@" "$word" ;;
+    -*) set -- "$@" "$word" ;;
+    *) packages="$packages $word" ;;
+  esac
+done
+packages=$(go list $choose -- ${packages:-.})
+packages=$(printf '%s
+' "$packages" | awk -v total="$TEST_TOTAL_SHARDS" -v mine="$TEST_SHARD_INDEX" '(NR - 1) % total == mine')
+: >"$TEST_SHARD_STATUS_FILE"
+if [ -z "$packages" ]; then
+  echo '{"Action":"skip","Package":"none in this shard"}' >"$REGATTA_RESULTS/go.json"
+  exit 0
+fi
+exec go test -json "$@" $packages >"$REGATTA_RESULTS/go.json""#;
+
 /// Every tool, in the order of [`Keys::tools`].
 const TOOLS: [Tool; 5] = [
     Tool {
         key: "pytest",
         script: r#"exec pytest --junitxml="$REGATTA_RESULTS/pytest.xml" "$@""#,
+        sharded: PYTEST_SHARDED,
         results: "pytest.xml",
         first: None,
     },
@@ -37,18 +86,23 @@ const TOOLS: [Tool; 5] = [
     Tool {
         key: "cargo-nextest",
         script: r#"NEXTEST_EXPERIMENTAL_LIBTEST_JSON=1; export NEXTEST_EXPERIMENTAL_LIBTEST_JSON; exec cargo nextest run --message-format libtest-json-plus "$@" >"$REGATTA_RESULTS/nextest.json""#,
+        // Of few tests, a shard may get none, and then writes no event: hence the suite without tests.
+        sharded: r#": >"$TEST_SHARD_STATUS_FILE"; printf '%s\n' '{"type":"suite","event":"started","test_count":0}' '{"type":"suite","event":"ok"}' >"$REGATTA_RESULTS/nextest.json"; NEXTEST_EXPERIMENTAL_LIBTEST_JSON=1; NEXTEST_NO_TESTS=pass; export NEXTEST_EXPERIMENTAL_LIBTEST_JSON NEXTEST_NO_TESTS; exec cargo nextest run --message-format libtest-json-plus --partition "hash:$((TEST_SHARD_INDEX + 1))/$TEST_TOTAL_SHARDS" "$@" >>"$REGATTA_RESULTS/nextest.json""#,
         results: "nextest.json",
         first: None,
     },
     Tool {
         key: "go",
         script: r#"exec go test -json "$@" >"$REGATTA_RESULTS/go.json""#,
+        sharded: GO_SHARDED,
         results: "go.json",
         first: None,
     },
     Tool {
         key: "jest",
         script: r#"PATH="$PWD/node_modules/.bin:$PATH"; export PATH; exec jest --ci --json --outputFile="$REGATTA_RESULTS/jest.json" "$@""#,
+        // Jest 28 and later. Of few files, a shard may get none.
+        sharded: r#": >"$TEST_SHARD_STATUS_FILE"; PATH="$PWD/node_modules/.bin:$PATH"; export PATH; exec jest --ci --json --outputFile="$REGATTA_RESULTS/jest.json" --shard="$((TEST_SHARD_INDEX + 1))/$TEST_TOTAL_SHARDS" --passWithNoTests "$@""#,
         results: "jest.json",
         first: None,
     },
@@ -56,6 +110,8 @@ const TOOLS: [Tool; 5] = [
     Tool {
         key: "ctest",
         script: r#"exec ctest --output-junit "$REGATTA_RESULTS/ctest.xml" --test-dir "$@""#,
+        // Of few tests, a shard may get none: test 0, which there never is, keeps it from running all of them.
+        sharded: r#": >"$TEST_SHARD_STATUS_FILE"; exec ctest --output-junit "$REGATTA_RESULTS/ctest.xml" -I "$((TEST_SHARD_INDEX + 1)),,$TEST_TOTAL_SHARDS,0" --test-dir "$@""#,
         results: "ctest.xml",
         first: Some("the build directory, such as build"),
     },
@@ -223,12 +279,13 @@ impl Test {
         self.0.tools().next().map(|(tool, _)| tool)
     }
 
-    /// What is run.
-    pub(super) fn step(&self) -> Step {
+    /// What is run; `sharded`: for one shard of a cell.
+    pub(super) fn step(&self, sharded: bool) -> Step {
         let keys = self.0.clone();
         let tool = self.0.tools().next().map(|(tool, arguments)| {
             let at = arguments.at;
-            let fixed = ["/bin/sh", "-ec", tool.script, tool.key].into_iter();
+            let script = if sharded { tool.sharded } else { tool.script };
+            let fixed = ["/bin/sh", "-ec", script, tool.key].into_iter();
             let mut argv: Vec<_> = fixed
                 .map(|text| Spanned {
                     at,

@@ -1,5 +1,6 @@
 //! Cells as arithmetic: numbers to axis values and back, keys, and baselines. First come the cells of
 //! the product, in the order of the file with the last axis fastest; then the included ones.
+//! A cell that is split into shards has a number for each of them, one after the other; the first of them is the cell's own.
 //! May not: hold a list of the product's cells.
 
 use std::collections::BTreeMap;
@@ -67,16 +68,20 @@ pub struct Cells {
     product: Arc<dyn Product>,
     included: Arc<[Vec<u32>]>,
     included_number: Arc<BTreeMap<Vec<u32>, u64>>,
+    /// Shards of each cell; 1 at least.
+    shards: u32,
     /// The axis of the comparison, and the index of its baseline's value; none is `previous`.
     compare: Option<(usize, Option<u32>)>,
 }
 
 impl Cells {
-    /// The cells of `product`, and those that are `included` besides, each once and none of the product.
+    /// The cells of `product`, and those that are `included` besides, each once and none of the product; each in so many
+    /// shards.
     pub(super) fn new(
         axes: Arc<[Axis]>,
         product: Arc<dyn Product>,
         included: Vec<Vec<u32>>,
+        shards: u32,
     ) -> Self {
         let first = product.count();
         let index: Vec<BTreeMap<String, u32>> = axes
@@ -95,6 +100,7 @@ impl Cells {
             product,
             included: included.into(),
             included_number: Arc::new(numbers),
+            shards: shards.max(1),
             compare: None,
         }
     }
@@ -122,9 +128,35 @@ impl Cells {
         self
     }
 
-    /// How many cells there are.
+    /// How many numbers there are: one for each shard of each cell.
     pub fn count(&self) -> u64 {
+        self.whole().saturating_mul(self.shards.into())
+    }
+
+    /// How many cells there are, however many shards they have.
+    pub fn whole(&self) -> u64 {
         self.product.count() + u64::try_from(self.included.len()).unwrap_or(0)
+    }
+
+    /// Shards of each cell; 1 where cells are not split.
+    pub const fn shards(&self) -> u32 {
+        self.shards
+    }
+
+    /// The number of the cell that this is a shard of: its first shard's.
+    pub fn first(&self, cell: u64) -> u64 {
+        cell - u64::from(self.shard(cell))
+    }
+
+    /// Which of its cell's shards this number is, from 0.
+    pub fn shard(&self, cell: u64) -> u32 {
+        u32::try_from(cell % u64::from(self.shards)).unwrap_or(0)
+    }
+
+    /// The numbers of all cells, each once: of their first shards.
+    pub fn numbers(&self) -> impl Iterator<Item = u64> + use<> {
+        let shards = u64::from(self.shards);
+        (0..self.whole()).map(move |cell| cell * shards)
     }
 
     /// The axes and the cell's values on them, in the order of the file; none where there is no such cell.
@@ -138,7 +170,7 @@ impl Cells {
         )
     }
 
-    /// The number of the cell with exactly these axis values; none where there is no such cell.
+    /// The number of the cell with exactly these axis values (that of its first shard); none where there is no such cell.
     pub fn number(&self, values: &BTreeMap<String, String>) -> Option<u64> {
         if values.len() != self.axes.len() {
             return None;
@@ -160,9 +192,10 @@ impl Cells {
         })
     }
 
-    /// The cell that this one is compared with; none where nothing is compared, where that cell does not
-    /// exist, and for a baseline itself.
+    /// The cell that this one is compared with, a shard with the same shard; none where nothing is compared, where that cell
+    /// does not exist, and for a baseline itself.
     pub fn baseline(&self, cell: u64) -> Option<u64> {
+        let shard = u64::from(self.shard(cell));
         let (axis, baseline) = self.compare?;
         let mut indices = self.indices(cell)?;
         let own = *indices.get(axis)?;
@@ -170,7 +203,7 @@ impl Cells {
             if let Some(index) = indices.get_mut(axis) {
                 *index = value;
             }
-            self.number_of(&indices)
+            Some(self.number_of(&indices)? + shard)
         };
         match baseline {
             Some(value) => (value != own).then(|| with(value)).flatten(),
@@ -180,19 +213,21 @@ impl Cells {
 
     /// The indices of the cell's values.
     pub(super) fn indices(&self, cell: u64) -> Option<Vec<u32>> {
+        let cell = cell / u64::from(self.shards);
         match cell.checked_sub(self.product.count()) {
             None => self.product.unrank(cell),
             Some(after) => self.included.get(usize::try_from(after).ok()?).cloned(),
         }
     }
 
-    /// The number of the cell with these indices.
+    /// The number of the cell with these indices (that of its first shard).
     pub(super) fn number_of(&self, indices: &[u32]) -> Option<u64> {
         let known = self.axes.iter().zip(indices).all(|(axis, index)| {
             usize::try_from(*index).is_ok_and(|index| index < axis.values.len())
         });
         let product = known.then(|| self.product.rank(indices)).flatten();
-        product.or_else(|| self.included_number.get(indices).copied())
+        let number = product.or_else(|| self.included_number.get(indices).copied());
+        Some(number? * u64::from(self.shards))
     }
 
     /// The product's cells.

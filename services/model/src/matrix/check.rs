@@ -107,7 +107,8 @@ pub(super) fn cells(
     included: &Included,
 ) -> Result<Cells, Findings> {
     let sizes: Vec<usize> = axes.iter().map(|axis| axis.values.len()).collect();
-    let product = sizes.iter().try_fold(1u64, |product, size| {
+    let shards = written.shards();
+    let product = sizes.iter().try_fold(u64::from(shards), |product, size| {
         product
             .checked_mul(u64::try_from(*size).ok()?)
             .filter(|product| *product <= CELLS_MOST)
@@ -115,7 +116,11 @@ pub(super) fn cells(
     if product.is_none() {
         let finding = Finding::new(
             written.axes.at,
-            format!("the axes give more than {CELLS_MOST} cells"),
+            if shards == 1 {
+                format!("the axes give more than {CELLS_MOST} cells")
+            } else {
+                format!("the axes give more than {CELLS_MOST} cells with {shards} shards each")
+            },
         );
         return Err(vec![finding.help("use fewer axes or values")]);
     }
@@ -155,7 +160,7 @@ pub(super) fn cells(
         return Err(vec![finding.help("remove an exclude")]);
     }
     let included = included.iter().map(|(cell, _)| cell.clone()).collect();
-    Ok(Cells::new(Arc::clone(axes), product, included))
+    Ok(Cells::new(Arc::clone(axes), product, included, shards))
 }
 
 fn compare(written: &Written, names: &Names<'_>, findings: &mut Findings) -> Option<Compare> {

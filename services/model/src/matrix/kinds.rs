@@ -123,7 +123,7 @@ struct Finding<'a> {
 impl Finding<'_> {
     /// The number of a cell's kind; none where it has no plan, or there are too many.
     fn kind(&mut self, cell: u64) -> Option<usize> {
-        let plan = self.matrix.plan(cell, self.pins).ok()?;
+        let plan = self.matrix.plan(cell * self.shards(), self.pins).ok()?;
         let kind = Kind {
             image: plan.image,
             setup: plan.setup_key().filter(|_| self.setups),
@@ -141,10 +141,29 @@ impl Finding<'_> {
     }
 
     /// The kinds, where they depend on these axes alone.
-    fn find(mut self, axes: &BTreeSet<usize>) -> Option<Kinds> {
+    fn find(self, axes: &BTreeSet<usize>) -> Option<Kinds> {
+        let shards = self.shards();
+        let mut kinds = self.find_whole(axes)?;
+        // The shards of a cell are of its kind, and stand together.
+        for part in &mut kinds.parts {
+            (part.first, part.cells) = (part.first * shards, part.cells * shards);
+            part.period *= shards;
+            for (start, _) in &mut part.ranges {
+                *start *= shards;
+            }
+        }
+        Some(kinds)
+    }
+
+    fn shards(&self) -> u64 {
+        u64::from(self.matrix.shards()).max(1)
+    }
+
+    /// The same where each cell is counted once, into however many shards it is split.
+    fn find_whole(mut self, axes: &BTreeSet<usize>) -> Option<Kinds> {
         let cells = self.matrix.cells();
         let product = cells.product().count();
-        let included = cells.count() - product;
+        let included = cells.count() / self.shards() - product;
         let starts = self.starts(axes, product)?;
         let mut parts = Vec::new();
         if product > 0 {
@@ -209,7 +228,7 @@ impl Finding<'_> {
         // Some are excluded, so nothing repeats; but cells are in the order of their values.
         let cells = self.matrix.cells();
         let values = |cell: u64| {
-            let mut indices = cells.indices(cell)?;
+            let mut indices = cells.indices(cell * self.shards())?;
             indices.truncate(last + 1);
             Some(indices)
         };
@@ -312,6 +331,18 @@ mod tests {
                     include: [{ a: 1, i: w, b: 1 }, { a: 2, i: y, b: 2 }]";
         let (matrix, pins) = matrix(axes, "img-${{ matrix.i }}");
         check(&matrix, &pins, 4);
+    }
+
+    #[test]
+    fn shards_are_of_their_cells_kinds() {
+        let axes = "{ a: [1, 2], i: [x, y, z] }\nexclude: [{ a: 2, i: y }]\ninclude: [{ a: 3, i: w }]\nshards: 3";
+        let (excluded, pins) = matrix(axes, "img-${{ matrix.i }}");
+        check(&excluded, &pins, 4);
+        let (whole, pins) = matrix(
+            "{ a: [1, 2], i: [x, y, z] }\nshards: 2",
+            "img-${{ matrix.i }}",
+        );
+        check(&whole, &pins, 3);
     }
 
     #[test]

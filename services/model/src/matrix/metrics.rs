@@ -89,6 +89,11 @@ pub(super) fn check(written: &Written, checked: &Checked) -> Result<(), Vec<Find
             finding.help("add `compare: {axis: ..., baseline: ...}`"),
         ]);
     }
+    if checked.cells.shards() > 1 {
+        let message = "metrics are not compared where cells are split: a shard is no smaller whole";
+        let finding = Finding::new(at, message);
+        return Err(vec![finding.help("remove `shards`, or `metrics`")]);
+    }
     if checked.cells.count() > METRIC_CELLS_MOST {
         let message = format!("metrics are compared of {METRIC_CELLS_MOST} cells at most");
         return Err(vec![

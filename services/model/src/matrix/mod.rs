@@ -204,6 +204,11 @@ impl Matrix {
             .max(least)
     }
 
+    /// Containers over which the tests of each cell are split; 1 to [`crate::plan::SHARDS_MOST`], 1 where nothing is said.
+    pub fn shards(&self) -> u32 {
+        self.cells().shards()
+    }
+
     /// Attempts at once at most.
     pub fn parallel(&self) -> Option<u32> {
         self.0
@@ -310,7 +315,7 @@ impl Matrix {
 
     /// Program and arguments of the test, templates as they were written.
     pub fn test_command(&self) -> Vec<String> {
-        match self.0.written.test.value.step().run.value {
+        match self.0.written.test_step().run.value {
             written::Run::Shell(text) => vec!["/bin/sh".into(), "-ec".into(), text.0],
             written::Run::Exec(argv) => argv.into_iter().map(|text| text.value.0).collect(),
         }

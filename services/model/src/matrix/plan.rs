@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::container::Limits;
-use crate::plan::{AttemptPlan, Command, FilePlan, Keep, StepPlan, VolumePlan};
+use crate::plan::{AttemptPlan, Command, FilePlan, Keep, Shard, StepPlan, VolumePlan};
 use crate::run::Pins;
 
 use super::cells::{Axis, Cells};
@@ -270,6 +270,10 @@ impl Mould {
             results: self.results.clone(),
             artifacts: self.artifacts.clone(),
             keep: self.keep,
+            shard: (cells.shards() > 1).then(|| Shard {
+                index: cells.shard(cell),
+                total: cells.shards(),
+            }),
         })
     }
 

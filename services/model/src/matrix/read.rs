@@ -12,7 +12,7 @@ use super::tree::{Entry, Kind, Node, Scalar};
 pub(super) const FINDINGS_MOST: usize = 100;
 
 /// Keys that are not worth recommending yet.
-const LATER: [&str; 2] = ["services", "shards"];
+const LATER: [&str; 1] = ["services"];
 
 /// Collects what is wrong while values are read.
 #[derive(Default)]

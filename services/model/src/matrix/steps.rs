@@ -271,7 +271,7 @@ impl Checker<'_> {
             files,
             env: self.env(written.env.as_ref()),
             setup: setup.map(|setup| self.step(&setup.value, Network::Host)),
-            test: self.step(&written.test.value.step(), Network::None),
+            test: self.step(&written.test_step(), Network::None),
             volumes: self.volumes(written),
             limits: limits(written.limits.as_ref().map(|limits| &limits.value)).over(&Limits {
                 cpu_millis: None,

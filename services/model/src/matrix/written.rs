@@ -53,8 +53,8 @@ written! {
         test: "test" => Spanned<Test>,
         /// Not supported yet.
         services: "services" => Optional<Later>,
-        /// Not supported yet.
-        shards: "shards" => Optional<Later>,
+        /// Containers over which the tests of each cell are split.
+        shards: "shards" => Optional<Whole<1, 64>>,
         /// Directories on the host that outlive containers.
         volumes: "volumes" => Optional<List<Volume>>,
         /// What set-up and test may use at most.
@@ -90,6 +90,21 @@ written! {
         keep: "keep" => Optional<Keep>,
         /// Only the cells with these values; what `run --only` sets.
         only: "only" => Optional<Map<OneOrMany>>,
+    }
+}
+
+impl Written {
+    /// Shards of each cell; 1 where nothing is said.
+    pub(super) fn shards(&self) -> u32 {
+        let shards = self.shards.as_ref();
+        shards
+            .and_then(|shards| u32::try_from(shards.value.0).ok())
+            .unwrap_or(1)
+    }
+
+    /// What the test runs.
+    pub(super) fn test_step(&self) -> Step {
+        self.test.value.step(self.shards() > 1)
     }
 }
 

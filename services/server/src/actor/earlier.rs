@@ -58,15 +58,20 @@ impl Actor {
         let Some(run) = self.runs.get(id) else {
             return Ok(earlier);
         };
-        let values = run.matrix.cells().values(cell).unwrap_or_default();
+        let cells = run.matrix.cells();
+        let (shard, shards) = (cells.shard(cell), cells.shards());
+        let values = cells.values(cell).unwrap_or_default();
         let values = values
             .into_iter()
             .map(|(axis, value)| (axis.to_owned(), value.to_owned()))
             .collect();
         for former in former.iter() {
-            let Some(cell) = former.matrix.cells().number(&values) else {
+            // Where the tests were split otherwise, none of its shards is this one.
+            let cells = former.matrix.cells();
+            let Some(first) = cells.number(&values).filter(|_| cells.shards() == shards) else {
                 continue;
             };
+            let cell = first + CellNumber::from(shard);
             let rows = self.shared.store.attempts_of(&former.run, &[cell]).await?;
             for row in &rows {
                 earlier.add(&facts_of(row));

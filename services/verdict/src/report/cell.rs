@@ -9,6 +9,7 @@ use regatta_model::{Blame, Outcome};
 
 use super::case::{CaseId, Cases, SetId};
 use super::measures::Sample;
+use super::shards::Part;
 use super::{AttemptRow, seconds};
 use crate::judge::{self, Evidence};
 use crate::tally::Tally;
@@ -41,8 +42,8 @@ pub(super) struct Cell {
     /// Decisive attempts that passed, and that failed.
     pub(super) passes: u32,
     pub(super) failures: u32,
-    /// The decisive attempts, counted as comparisons want them.
-    pub(super) tally: Tally<CaseId>,
+    /// The decisive attempts, counted as comparisons want them, by shard.
+    pub(super) parts: Vec<Part>,
     pub(super) attempts: Vec<AttemptReport>,
     /// What its passing attempts measured, where metrics are compared.
     pub(super) samples: Vec<Sample>,
@@ -53,7 +54,7 @@ pub(super) struct Cell {
 pub(super) struct Plain {
     /// Its set of cases and the skipped ones.
     pub(super) kind: u32,
-    /// Attempts that passed.
+    /// Attempts that passed, of each shard.
     pub(super) passes: u32,
 }
 
@@ -141,24 +142,34 @@ impl Cell {
             detail,
             passes,
             failures,
-            tally,
+            parts: vec![Part {
+                set: set.unwrap_or(NO_SET),
+                tally,
+            }],
             attempts: rows.into_iter().map(attempt_report).collect(),
             samples: Vec::new(),
         }
     }
 
+    /// Whether all of its attempts passed, as many as the matrix asks for at the first.
+    pub(super) fn simply_passed(&self) -> bool {
+        let all = usize::try_from(self.passes).is_ok_and(|passes| passes == self.attempts.len());
+        self.verdict == Verdict::Passed && self.failures == 0 && all
+    }
+
     /// What is kept of it where it simply passed: at the first attempt for each that the matrix asks for.
     pub(super) fn plain(&self, cases: &mut Cases) -> Option<Plain> {
-        let simply = self.verdict == Verdict::Passed && self.failures == 0 && self.known.is_empty();
-        let unmarked =
-            usize::try_from(self.passes).is_ok_and(|passes| passes == self.attempts.len());
-        if !simply || !unmarked {
+        let passes = self.parts.first()?.tally.attempts();
+        // Where only some shards ran again, there is more to keep.
+        let alike = |part: &Part| part.tally.attempts() == passes;
+        let simply = self.simply_passed() && self.known.is_empty();
+        if !simply || !self.parts.iter().all(alike) {
             return None;
         }
         let set = self.set.unwrap_or(NO_SET);
         Some(Plain {
             kind: cases.kind(set, &self.skipped),
-            passes: self.passes,
+            passes,
         })
     }
 
@@ -241,7 +252,7 @@ fn merge_cases(decisive: &[&AttemptRow], cases: &mut Cases) -> Merged {
 }
 
 /// All cases of several sets as one, sorted by name.
-fn union(sets: &[(SetId, Arc<[CaseId]>)], cases: &mut Cases) -> Option<SetId> {
+pub(super) fn union(sets: &[(SetId, Arc<[CaseId]>)], cases: &mut Cases) -> Option<SetId> {
     let (first, _) = sets.first()?;
     if sets.iter().all(|(set, _)| set == first) {
         return Some(*first);
@@ -277,12 +288,14 @@ fn attempt_report(row: AttemptRow) -> AttemptReport {
     parts.retain(|part| !part.is_empty());
     AttemptReport {
         attempt: row.ordinal,
+        shard: None,
         host: row.host.to_string(),
         outcome: row.outcome.name().to_owned(),
         exit_code: row.outcome.exit_code(),
         signal: row.outcome.signal(),
         blame: row.blame.map(|blame| blame.name().to_owned()),
         passed: row.passed,
+        whole: !row.passed && !row.exceptions.iter().any(|e| e.status.is_failure()),
         detail: parts.join("; "),
         seconds: seconds(row.wall_ms, 1000),
         cpu_seconds: seconds(row.cpu_us, 1_000_000),

@@ -10,6 +10,7 @@ use super::case::CaseId;
 use super::compare::{CellCompared, Compared};
 use super::findings::{capital, excerpt};
 use super::others::{plain, which_cells};
+use super::shards;
 use crate::sequential::Record;
 
 /// Most findings of each kind; what more there is, the last one says.
@@ -108,7 +109,7 @@ fn told(
 fn record(builder: &Builder<'_>, case: CaseId, cells: &[CellNumber]) -> Record {
     let cells = cells.iter().filter_map(|cell| builder.cells.get(cell));
     cells
-        .map(|cell| cell.tally.of(Some(case)).all())
+        .map(|cell| shards::record(&cell.parts, Some(case), &builder.cases))
         .fold(Record::default(), Record::and)
 }
 
@@ -214,7 +215,7 @@ fn whole(builder: &Builder<'_>, compared: &Compared) -> Option<Finding> {
     }
     let which = capital(&which_cells(builder, &cells));
     let all = cells.iter().filter_map(|cell| builder.cells.get(cell));
-    let all = all.map(|cell| cell.tally.of(None).all());
+    let all = all.map(|cell| shards::record(&cell.parts, None, &builder.cases));
     let all = all.fold(Record::default(), Record::and);
     let excerpt = excerpt(builder, &cells, &[]);
     let text = format!(

@@ -9,9 +9,10 @@ use regatta_model::report::{Comparison, Verdict};
 
 use super::Builder;
 use super::case::CaseId;
-use super::cell::NO_SET;
+use super::cell::{NO_SET, Plain};
 use super::pair::{Pair, Side, Standing};
 use super::series::{Changed, Direction};
+use super::shards::{self, Part, Parts};
 use crate::judge::LINE_MOST;
 use crate::sequential::{Depth, score};
 use crate::tally::Tally;
@@ -73,7 +74,7 @@ impl Builder<'_> {
         } else if self.is_large() {
             self.compare_these(self.large_candidates())
         } else {
-            self.compare_these(0..self.matrix.cells().count())
+            self.compare_these(self.matrix.cells().numbers())
         }
     }
 
@@ -104,12 +105,9 @@ impl Builder<'_> {
             || self.is_chained()
             || self.cases.has_several_sets()
         {
-            let plain = (0..).zip(&self.plain);
+            let plain = cells.numbers().zip(&self.plain);
             let plain = plain.filter_map(|(number, plain)| Some((number, (*plain)?.kind)));
-            let kind_of = |number: CellNumber| {
-                let plain = self.plain.get(usize::try_from(number).ok()?)?;
-                plain.map(|plain| plain.kind)
-            };
+            let kind_of = |number: CellNumber| self.plain(number).map(|plain| plain.kind);
             let changed = plain.filter(|(number, kind)| {
                 cells.baseline(*number).is_some_and(|baseline| {
                     self.cells.contains_key(&baseline)
@@ -141,11 +139,14 @@ impl Builder<'_> {
         );
         let compared = match sides {
             (Some(candidate), Some(baseline)) => {
-                let earlier = baseline_cell.and_then(|cell| self.earlier.get(&cell));
+                let earlier = |shard: usize| {
+                    let shard = CellNumber::try_from(shard).ok()?;
+                    self.earlier.get(&(baseline_cell? + shard))
+                };
                 let pair = Pair {
                     candidate: &candidate,
                     baseline: &baseline,
-                    earlier,
+                    earlier: &earlier,
                     line: baseline_cell.map_or_else(Vec::new, |cell| self.line(cell)),
                     cases: &self.cases,
                     rule: self.rule,
@@ -176,7 +177,7 @@ impl Builder<'_> {
     }
 
     /// Where cells are compared with the previous one: those before this one.
-    fn line(&self, number: CellNumber) -> Vec<Cow<'_, Tally<CaseId>>> {
+    fn line(&self, number: CellNumber) -> Vec<Cow<'_, Parts>> {
         if !self.is_chained() {
             return Vec::new();
         }
@@ -185,7 +186,7 @@ impl Builder<'_> {
             .take(LINE_MOST)
             .filter_map(|cell| self.side(cell))
             .filter(|side| !side.untested)
-            .map(|side| side.tally)
+            .map(|side| side.parts)
             .collect()
     }
 
@@ -211,14 +212,10 @@ impl Builder<'_> {
                 flaky: &cell.flaky,
                 skipped: &cell.skipped,
                 known: &cell.known,
-                tally: Cow::Borrowed(&cell.tally),
+                parts: Cow::Borrowed(&cell.parts),
             });
         }
-        let plain = self
-            .plain
-            .get(usize::try_from(number).ok()?)
-            .copied()
-            .flatten()?;
+        let plain = self.plain(number)?;
         let (set, skipped) = self.cases.of_kind(plain.kind)?;
         Some(Side {
             verdict: Verdict::Passed,
@@ -229,8 +226,17 @@ impl Builder<'_> {
             flaky: &[],
             skipped,
             known: &[],
-            tally: Cow::Owned(Tally::passed(plain.passes, self.matrix.repeat())),
+            parts: Cow::Owned(vec![Part {
+                set: *set,
+                tally: Tally::passed(plain.passes, self.matrix.repeat()),
+            }]),
         })
+    }
+
+    /// A cell that simply passed, in a large run.
+    fn plain(&self, number: CellNumber) -> Option<Plain> {
+        let at = usize::try_from(number / CellNumber::from(self.matrix.shards())).ok()?;
+        self.plain.get(at).copied().flatten()
     }
 
     /// Whether it is known how a cell stands: something of it was tested.
@@ -251,7 +257,7 @@ impl Builder<'_> {
             return false;
         };
         match (direction, case) {
-            (Direction::Regressed, _) => side.tally.of(case).all().failed > 0,
+            (Direction::Regressed, _) => shards::record(&side.parts, case, &self.cases).failed > 0,
             (Direction::Fixed, None) => side.verdict == Verdict::Passed,
             (Direction::Fixed, Some(case)) => side.standing(case, &self.cases) == Standing::Passes,
         }
@@ -263,7 +269,8 @@ impl Builder<'_> {
         let (Some(now), Some(before)) = (self.side(number), self.side(before)) else {
             return false;
         };
-        let (now, before) = (now.tally.of(case).all(), before.tally.of(case).all());
+        let record = |side: &Side<'_>| shards::record(&side.parts, case, &self.cases);
+        let (now, before) = (record(&now), record(&before));
         now.runs > 0 && score(now, before, Depth::Usual, false) >= 0.0
     }
 }

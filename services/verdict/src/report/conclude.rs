@@ -60,6 +60,10 @@ impl Builder<'_> {
         // Only small runs are looked at cell by cell: in a large one, one cell without an attempt is enough.
         untold > 0
             && (self.is_large()
-                || (0..self.counts.cells).any(|c| !self.cells.contains_key(&c) && !allowed(c)))
+                || self
+                    .matrix
+                    .cells()
+                    .numbers()
+                    .any(|c| !self.cells.contains_key(&c) && !allowed(c)))
     }
 }

@@ -22,10 +22,10 @@ pub(super) struct HostFaults {
 }
 
 impl HostFaults {
-    pub(super) fn add(&mut self, row: &AttemptRow) {
+    pub(super) fn add(&mut self, row: &AttemptRow, cell: CellNumber) {
         *self.outcomes.entry(row.outcome.name()).or_default() += 1;
         if self.cells.len() < CELLS_MOST {
-            self.cells.insert(row.cell);
+            self.cells.insert(cell);
         }
         if self.detail.is_empty() {
             self.detail.clone_from(&row.detail);

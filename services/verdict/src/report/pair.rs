@@ -10,6 +10,7 @@ use super::case::{CaseId, Cases, SetId};
 use super::cell::NO_SET;
 use super::compare::CellCompared;
 use super::series::{Changed, Direction};
+use super::shards::{self, Parts};
 use crate::earlier::Earlier;
 use crate::sequential::{Answer, Depth, Record, Rule, Sides, probability, score};
 use crate::tally::{Tally, by_chance};
@@ -34,7 +35,7 @@ pub(super) struct Side<'a> {
     pub(super) flaky: &'a [CaseId],
     pub(super) skipped: &'a [CaseId],
     pub(super) known: &'a [CaseId],
-    pub(super) tally: Cow<'a, Tally<CaseId>>,
+    pub(super) parts: Cow<'a, Parts>,
 }
 
 impl Side<'_> {
@@ -72,27 +73,33 @@ fn missing(candidate: &Side<'_>, baseline: &Side<'_>, cases: &Cases) -> Vec<Case
 pub(super) struct Pair<'a> {
     pub(super) candidate: &'a Side<'a>,
     pub(super) baseline: &'a Side<'a>,
-    pub(super) earlier: Option<&'a Earlier>,
+    /// What earlier runs say of a shard of the baseline.
+    pub(super) earlier: &'a dyn Fn(usize) -> Option<&'a Earlier>,
     /// The cells before the baseline on its line.
-    pub(super) line: Vec<Cow<'a, Tally<CaseId>>>,
+    pub(super) line: Vec<Cow<'a, Parts>>,
     pub(super) cases: &'a Cases,
     pub(super) rule: Rule,
 }
 
 impl Pair<'_> {
-    fn sides(&self, case: Changed) -> Sides {
+    /// What failed in `shard` of one of the two cells, in both.
+    fn sides(&self, case: Changed, shard: usize) -> Sides {
         let name = case.map(|case| self.cases.name(case));
-        let earlier = self.earlier.map(|earlier| earlier.of(name));
-        let (candidate, baseline) = (&self.candidate.tally, &self.baseline.tally);
-        let line = self.line.iter().map(|tally| &**tally);
+        let place = |parts: &Parts| shards::place(parts, case, shard, self.cases);
+        let (candidate, baseline) = (&self.candidate.parts, &self.baseline.parts);
+        let earlier = (self.earlier)(place(baseline)).map(|earlier| earlier.of(name));
+        let line = self.line.iter();
+        let line = line.filter_map(|parts| shards::tally(parts, place(parts)));
         let earlier = earlier.unwrap_or_default().and(by_chance(line, case));
-        candidate.beside(baseline, earlier, case)
+        let none = Tally::default();
+        let tally = |parts| shards::tally(parts, place(parts)).unwrap_or(&none);
+        tally(candidate).beside(tally(baseline), earlier, case)
     }
 
-    /// Whether the candidate broke what failed in it; none: nobody asks.
-    fn answer(&self, case: Changed) -> Option<(Answer, f64)> {
+    /// Whether the candidate broke what failed in one of its shards; none: nobody asks.
+    fn answer(&self, case: Changed, shard: usize) -> Option<(Answer, f64)> {
         let standing = case.map(|case| self.baseline.standing(case, self.cases));
-        let sides = self.sides(case);
+        let sides = self.sides(case, shard);
         match standing {
             // A case that the baseline has not: where the baseline passes as a whole, the cell as a whole is worse.
             Some(Standing::Out) if self.baseline.verdict != Verdict::Passed => {
@@ -124,8 +131,8 @@ impl Pair<'_> {
         let mut found = CellCompared::unresolved();
         // A test that failed and did not come to all of its cases may have failed before them.
         let mut unresolved = !missing.is_empty() && candidate.verdict == Verdict::Failed;
-        for case in candidate.tally.failing() {
-            let Some((answer, sure)) = self.answer(case) else {
+        for (case, shard) in shards::failing(&candidate.parts) {
+            let Some((answer, sure)) = self.answer(case, shard) else {
                 continue;
             };
             match (answer, case) {
@@ -142,10 +149,10 @@ impl Pair<'_> {
                     // Where the baseline never ran it, reruns would not tell.
                     found
                         .open
-                        .extend(case.filter(|_| self.sides(case).is_open()));
+                        .extend(case.filter(|_| self.sides(case, shard).is_open()));
                 }
             }
-            let drifted = self.sides(case).has_drifted(&self.rule);
+            let drifted = self.sides(case, shard).has_drifted(&self.rule);
             found.drifted.extend(case.filter(|_| drifted));
         }
         let passes = |case: &&CaseId| candidate.standing(**case, cases) == Standing::Passes;
@@ -158,6 +165,7 @@ impl Pair<'_> {
         let by_name = |one: &CaseId, other: &CaseId| cases.name(*one).cmp(cases.name(*other));
         for list in [&mut found.regressed, &mut found.open, &mut found.drifted] {
             list.sort_by(by_name);
+            list.dedup();
         }
         found.result = if !found.regressed.is_empty() || found.whole == Some(Direction::Regressed) {
             Comparison::Regressed
@@ -175,11 +183,14 @@ impl Pair<'_> {
 
     /// How probable it is that the candidate mended what the baseline fails: the same question the other way round.
     fn surely_fixed(&self, found: &CellCompared) -> f64 {
-        let whole = (found.whole == Some(Direction::Fixed)).then_some(None);
-        let cases = found.fixed.iter().copied().map(Some).chain(whole);
-        let records: BTreeSet<(Record, Record)> = cases
-            .map(|case| {
-                let sides = self.sides(case);
+        let failed = shards::failing(&self.baseline.parts).into_iter();
+        let fixed = failed.filter(|(case, _)| match case {
+            Some(case) => self.cases.has(&found.fixed, *case),
+            None => found.whole == Some(Direction::Fixed),
+        });
+        let records: BTreeSet<(Record, Record)> = fixed
+            .map(|(case, shard)| {
+                let sides = self.sides(case, shard);
                 (sides.candidate.all(), sides.baseline.all())
             })
             .collect();
