@@ -126,7 +126,9 @@ async fn what_the_bucket_refuses_goes_through_the_server() {
     let told = words(&s3, &[]);
     assert_eq!(s3.seen.signed.load(Ordering::Relaxed), 1);
     assert_eq!(told.to_server, SUM + told.large);
-    assert!(told.host_log.contains("403"), "{}", told.host_log);
+    // Why, the host may not hear: a bucket that answers before it has read all may close the connection.
+    let said = "the bucket did not take the words.txt";
+    assert!(told.host_log.contains(said), "{}", told.host_log);
 }
 
 #[tokio::test(flavor = "multi_thread")]
