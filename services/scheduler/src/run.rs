@@ -3,6 +3,8 @@
 //! A cell is *fresh* (never begun: no structure), *open* (begun or wanted), or settled (a bit). Its ordinals are unique
 //! for ever: an open cell knows its last one; a settled one had `repeat` of them unless `odd` says otherwise.
 
+mod cell;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use regatta_model::matrix::Kinds;
@@ -14,6 +16,9 @@ use crate::queue::{Demand, Standing};
 use crate::reserve::Reserve;
 use crate::rounds::Rounds;
 use crate::settled::Settled;
+
+use cell::Open;
+pub(crate) use cell::{Pick, Want};
 
 /// A run's place in the order of submission.
 pub(crate) type RunIndex = u64;
@@ -69,38 +74,6 @@ pub(crate) struct Run {
     pub(crate) held: BTreeMap<(CellNumber, Ordinal), HostIndex>,
     /// How many of them have a place on their host; the others wait there.
     pub(crate) placed: u64,
-}
-
-/// A cell that is begun or wanted, and has no verdict.
-#[derive(Clone, Debug, Default)]
-struct Open {
-    /// The highest ordinal that was given out.
-    last: Ordinal,
-    /// Ordinals up to this one were recorded in earlier lives of the server.
-    floor: Ordinal,
-    /// Ordinals given out or taken up since.
-    given: Vec<Ordinal>,
-    /// Those that hosts were told to give up when it had its verdict: they may go without a word, and count for nothing.
-    leaving: Vec<Ordinal>,
-    /// Its entries in the run's wants.
-    wants: Vec<u64>,
-}
-
-/// One more attempt of a cell.
-#[derive(Clone, Debug)]
-pub(crate) struct Want {
-    pub(crate) cell: CellNumber,
-    pub(crate) avoid: Vec<HostIndex>,
-    pub(crate) since: Moment,
-}
-
-/// What a run would place next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pick {
-    /// This further attempt.
-    Want(u64),
-    /// This cell's first attempt.
-    Fresh(CellNumber),
 }
 
 impl Run {

@@ -20,6 +20,7 @@ mod product;
 mod read;
 mod restrict;
 mod scalars;
+mod schema;
 mod select;
 mod steps;
 mod template;
@@ -148,7 +149,7 @@ impl Matrix {
 
     /// The JSON Schema (draft 2020-12) of matrix files.
     pub fn schema() -> serde_json::Value {
-        written::schema()
+        schema::schema()
     }
 
     /// The same matrix over fewer values: of each named axis, only these. Values of included cells count.
