@@ -1,5 +1,6 @@
 //! The server, over HTTP, as clients and agents see it.
 
+mod against;
 mod disk;
 mod files;
 mod fleet;

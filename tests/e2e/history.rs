@@ -72,3 +72,30 @@ fn a_strip_has_one_mark_a_run_and_names_the_one_since_which_it_fails() {
     let wrong = data.run(["history", "--axis", "library"]).expect(2);
     assert!(wrong.err.contains("AXIS=VALUE"), "{}", wrong.err);
 }
+
+#[test]
+fn a_report_tells_what_is_new_beside_another_run_in_every_format() {
+    regatta_tests::need_root();
+    let data = Data::new();
+    busybox::import(&data);
+    let mut ids = Vec::new();
+    for (bad, status) in [("none", 0), ("2.0", 1)] {
+        let text = BROKEN.replace("BAD", bad) + "repeat: 4\n";
+        let file = data.file("m.yaml", &text);
+        let report = data.run(["run", file.to_str().unwrap(), "--json"]);
+        ids.push(
+            report.expect(status).json()["run"]
+                .as_str()
+                .unwrap()
+                .to_owned(),
+        );
+    }
+    let said = format!("sail fails in library 2.0, and did not in run {}", ids[0]);
+    for format in ["text", "markdown", "html", "json"] {
+        let arguments = ["report", "last", "--against", &ids[0], "--format", format];
+        let shown = data.run(arguments).expect(0).out;
+        assert!(shown.contains(&said), "{format}: {shown}");
+    }
+    let same = data.run(["report", "last", "--against", &ids[1]]).expect(2);
+    assert!(same.err.contains("is the same run"), "{}", same.err);
+}

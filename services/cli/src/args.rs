@@ -303,6 +303,9 @@ pub(crate) struct ReportArgs {
     /// Write it there instead of standard output
     #[arg(long, short, value_name = "PATH")]
     pub(crate) output: Option<PathBuf>,
+    /// Tell also what is new beside this other run, in the cells that both have
+    #[arg(long, value_name = "RUN")]
+    pub(crate) against: Option<String>,
 }
 
 /// Which runs are asked.

@@ -302,6 +302,12 @@ impl Client {
         self.get(&format!("api/v1/runs/{run}/explain")).await
     }
 
+    /// A run's report, with what is new beside another run.
+    pub(crate) async fn report_against(&self, run: &str, other: &str) -> Result<Report, Failure> {
+        self.get(&format!("api/v1/runs/{run}/report?against={other}"))
+            .await
+    }
+
     pub(crate) async fn report(&self, run: &str) -> Result<Report, Failure> {
         self.get(&format!("api/v1/runs/{run}/report")).await
     }

@@ -193,7 +193,13 @@ pub(crate) async fn report(context: &Context, options: &ReportArgs) -> Result<Ex
     };
     let work = async |client: &Client| {
         let run = resolve(client, &options.run).await?;
-        let report = client.report(&run).await?;
+        let report = match &options.against {
+            None => client.report(&run).await?,
+            Some(other) => {
+                let other = resolve(client, other).await?;
+                client.report_against(&run, &other).await?
+            }
+        };
         whole(context, client, report, &[format]).await
     };
     let report = local::with(context, Need::Records, work).await?;

@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod against;
 mod grid;
 
 use crate::metric::{MetricComparison, Metrics};
 
+pub use against::{Against, AgainstChange, AgainstKind};
 pub use grid::{CaseGrid, CaseMark, CaseRow, Rate};
 
 /// What a run concluded.
@@ -39,6 +41,9 @@ pub struct Report {
     pub cells: Vec<CellReport>,
     /// What is worth telling, the most important first.
     pub findings: Vec<Finding>,
+    /// Beside another run, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against: Option<Against>,
     /// Cases that did not pass everywhere, along an axis; none where every case passed, or no case tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grid: Option<CaseGrid>,

@@ -6,6 +6,7 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::Response;
 use regatta_model::CellNumber;
+use regatta_model::matrix::Matrix;
 use serde::Deserialize;
 
 use crate::answer::{Answer, Refusal, json};
@@ -15,17 +16,54 @@ use crate::limits::{CELLS_PAGE, CELLS_PAGE_MOST};
 use crate::reports;
 use crate::runs::{MaybeQuery, query, run_id, summary};
 
+#[derive(Deserialize)]
+pub(crate) struct ReportQuery {
+    against: Option<String>,
+}
+
+/// A run's report; `against=RUN`: also what is new beside that run.
 pub(crate) async fn report(
     State(app): State<Arc<App>>,
     Path(run): Path<String>,
+    asked: MaybeQuery<ReportQuery>,
 ) -> Answer<Response> {
-    let (record, matrix) = matrix(&app, &run_id(&run)?).await?;
-    let summary = summary(&app, record.head);
+    let id = run_id(&run)?;
+    let against = query(asked)?.against;
+    let (record, own) = matrix(&app, &id).await?;
+    let run = summary(&app, record.head);
+    let store = app.store.as_ref();
+    let Some(against) = against else {
+        let _place = app.reports.acquire().await;
+        let report = reports::report(store, &own, &run).await?;
+        return Ok(json(StatusCode::OK, &report));
+    };
+    let other_id = run_id(&against)?;
+    if other_id == id {
+        let detail = format!("against={other_id} is the same run: name another one");
+        return Err(Refusal::bad(detail));
+    }
+    let (record, other) = matrix(&app, &other_id).await?;
+    let other_run = summary(&app, record.head);
     let _place = app.reports.acquire().await;
-    Ok(json(
-        StatusCode::OK,
-        &reports::report(app.store.as_ref(), &matrix, &summary).await?,
-    ))
+    let report = reports::report_against(store, (&own, &run), (&other, &other_run)).await?;
+    let report = report.ok_or_else(|| {
+        Refusal::bad(format!(
+            "run {id} shares no cell with run {other_id}: its axes are {}, those of the other {}",
+            axes(&own),
+            axes(&other)
+        ))
+    })?;
+    Ok(json(StatusCode::OK, &report))
+}
+
+/// The names of a matrix's axes.
+fn axes(matrix: &Matrix) -> String {
+    let names: Vec<&str> = matrix
+        .axes()
+        .iter()
+        .map(|axis| axis.name.as_str())
+        .collect();
+    names.join(", ")
 }
 
 #[derive(Deserialize)]

@@ -77,6 +77,26 @@ pub(crate) async fn report(
     matrix: &Matrix,
     run: &RunSummary,
 ) -> Result<Report, Error> {
+    Ok(builder(store, matrix, run).await?.finish())
+}
+
+/// The same, and what is new beside another run. None: they share no cell.
+pub(crate) async fn report_against(
+    store: &dyn Store,
+    (matrix, run): (&Matrix, &RunSummary),
+    (other_matrix, other): (&Matrix, &RunSummary),
+) -> Result<Option<Report>, Error> {
+    let other = builder(store, other_matrix, other).await?;
+    let own = builder(store, matrix, run).await?;
+    Ok(own.finish_against(other))
+}
+
+/// All that is recorded of a run, read.
+async fn builder<'a>(
+    store: &dyn Store,
+    matrix: &'a Matrix,
+    run: &'a RunSummary,
+) -> Result<Builder<'a>, Error> {
     let mut builder = Builder::new(matrix, run, now_ms());
     builder.knows(earlier(store, run).await?);
     let mut rows = Rows::default();
@@ -89,7 +109,7 @@ pub(crate) async fn report(
             builder.add(rows.row(row));
         }
     }
-    Ok(builder.finish())
+    Ok(builder)
 }
 
 /// Cells before a cell that are read to compare it: those that could not be set up are passed over.

@@ -3,6 +3,7 @@
 //! Attempts come by cell and ordinal. A cell that simply passed costs eight bytes; only others keep their cases, and
 //! case names are kept once. Above [`CELLS_FULL`] cells the report lists only those that did not simply pass.
 
+mod against;
 mod case;
 mod cell;
 mod chance;
@@ -230,6 +231,17 @@ impl<'a> Builder<'a> {
         !self.few && self.counts.cells > CELLS_FULL
     }
 
+    /// The report, and what is new beside another run. None: they share no cell.
+    pub fn finish_against(mut self, mut other: Builder<'_>) -> Option<Report> {
+        self.close_cell();
+        other.close_cell();
+        let against = against::compare(&self, &other)?;
+        drop(other);
+        let mut report = self.finish();
+        report.against = Some(against);
+        Some(report)
+    }
+
     /// The report.
     pub fn finish(mut self) -> Report {
         self.close_cell();
@@ -266,6 +278,7 @@ impl<'a> Builder<'a> {
             }),
             cells,
             findings,
+            against: None,
             grid,
             metrics: measures::listed(metrics),
         };

@@ -55,6 +55,9 @@ pub(super) fn render(report: &Report) -> String {
     let mut out = open(&format!("{}: {}", report.name, report.sentence));
     head(report, &mut out);
     out.push_str("<main>\n");
+    if let Some(against) = &report.against {
+        super::against::html(against, &mut out);
+    }
     findings::all(report, &mut out);
     tables::cells(report, &mut out);
     if let Some(grid) = &report.grid {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use regatta_model::report::{Finding, FindingKind, Report};
 
 use super::grid::Grid;
-use super::{CLUSTERS_SHOWN, Mark, axes_text, cases_text, metrics, probability};
+use super::{CLUSTERS_SHOWN, Mark, against, axes_text, cases_text, metrics, probability};
 
 /// Most bytes of it all; GitHub cuts comments at 65,536 characters, and summaries of jobs at 1 MiB.
 const BYTES_MOST: usize = 60_000;
@@ -63,6 +63,12 @@ pub(super) fn render(report: &Report) -> String {
         );
     }
     measured(report, &mut out);
+    if let Some(against) = &report.against {
+        let shown = against::markdown(against);
+        if out.len() + shown.len() <= BYTES_MOST {
+            out.push_str(&shown);
+        }
+    }
     let counts = &report.counts;
     let _ = writeln!(
         out,
@@ -211,7 +217,7 @@ fn sure(finding: &Finding) -> String {
 }
 
 /// Text that Markdown leaves as it is: a name with `_`, `[` or `|` in it makes no emphasis, link or column.
-fn text(raw: &str) -> String {
+pub(super) fn text(raw: &str) -> String {
     let mut out = String::with_capacity(raw.len());
     for c in raw.chars() {
         match c {

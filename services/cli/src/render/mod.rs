@@ -1,6 +1,7 @@
 //! A report in the formats that people and programs read. May not: conclude anything that the report does
 //! not say.
 
+mod against;
 mod csv;
 mod grid;
 mod html;
@@ -309,6 +310,7 @@ pub(crate) mod tests {
             ],
             findings: vec![regression()],
             grid: None,
+            against: None,
             metrics: vec![],
         }
     }

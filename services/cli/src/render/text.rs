@@ -8,7 +8,8 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::grid::Grid;
 use super::{
-    CLUSTERS_SHOWN, Look, Mark, axes_text, cases_text, metrics, probability, telling_attempt,
+    CLUSTERS_SHOWN, Look, Mark, against, axes_text, cases_text, metrics, probability,
+    telling_attempt,
 };
 use crate::progress::seconds;
 
@@ -35,6 +36,9 @@ pub(super) fn render(report: &Report, look: Look) -> String {
     if !report.metrics.is_empty() {
         push(&mut out, "");
         push(&mut out, &look.paint.faint(&metrics::lines(report).1));
+    }
+    if let Some(against) = &report.against {
+        out.push_str(&against::text(against, look));
     }
     out
 }

@@ -114,12 +114,13 @@ fn of_runs() -> Vec<Row> {
             )
         },
         Row {
+            query: &["against"],
             gives: json_of("Report"),
             ..row(
                 Get,
                 "/api/v1/runs/{run}/report",
                 "getReport",
-                "What a run concluded",
+                "What a run concluded; with against=RUN also what is new beside that run",
             )
         },
         Row {

@@ -39,6 +39,11 @@ impl Cases {
         at(&self.names, id).map_or("", |name| name)
     }
 
+    /// The number of a name that came before.
+    pub(super) fn find(&self, name: &str) -> Option<CaseId> {
+        self.ids.get(name).copied()
+    }
+
     fn id(&mut self, name: &str) -> CaseId {
         if let Some(id) = self.ids.get(name) {
             return *id;
