@@ -62,26 +62,23 @@ pub(super) fn compare(here: &Builder<'_>, there: &Builder<'_>) -> Option<Against
             .collect();
         for name in names {
             let (now, before) = (record(here, &mine, name), record(there, &theirs, name));
-            let (kind, sure) = match (now.failed > 0, before.failed > 0) {
-                (true, before_failed) => {
-                    let sure = score(before, now, Depth::Usual, false);
-                    if before.runs > 0 && sure >= enough {
-                        (AgainstKind::Regressed, sure)
-                    } else if before_failed {
-                        alike += 1;
-                        continue;
-                    } else {
-                        (AgainstKind::Unresolved, sure)
-                    }
+            let (kind, sure) = if now.failed > 0 {
+                let sure = score(before, now, Depth::Usual, false);
+                if before.runs > 0 && sure >= enough {
+                    (AgainstKind::Regressed, sure)
+                } else if before.failed > 0 {
+                    alike += 1;
+                    continue;
+                } else {
+                    (AgainstKind::Unresolved, sure)
                 }
-                (false, _) => {
-                    let sure = score(now, before, Depth::Usual, false);
-                    // What failed now and then, and happened to pass, is no news.
-                    if now.runs == 0 || sure < enough {
-                        continue;
-                    }
-                    (AgainstKind::Fixed, sure)
+            } else {
+                let sure = score(now, before, Depth::Usual, false);
+                // What failed now and then, and happened to pass, is no news.
+                if now.runs == 0 || sure < enough {
+                    continue;
                 }
+                (AgainstKind::Fixed, sure)
             };
             let change = changes
                 .entry((kind, name))
