@@ -1,7 +1,8 @@
 //! The HTTP client of the API: this module is the one place of the cli that speaks HTTP. May not: retry a
 //! submission without its idempotency key.
 
-use std::path::{Path, PathBuf};
+mod place;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -14,42 +15,7 @@ use regatta_model::wait::Explanation;
 use serde::de::DeserializeOwned;
 
 use crate::context::Failure;
-
-/// Where a server is.
-#[derive(Clone, Debug)]
-pub(crate) enum Place {
-    /// At http or https URLs, each of a server of the same database.
-    Urls(Vec<url::Url>),
-    /// Behind a Unix socket: a server that runs in this machine's data directory.
-    Socket(PathBuf),
-}
-
-impl Place {
-    pub(crate) fn parse(urls: &str) -> Result<Self, Failure> {
-        urls.split(',')
-            .map(Self::parse_one)
-            .collect::<Result<_, _>>()
-            .map(Self::Urls)
-    }
-
-    fn parse_one(url: &str) -> Result<url::Url, Failure> {
-        let wrong = |why: &str| {
-            Failure::wrong(format!(
-                "--server {url}: {why}; expected a URL like http://127.0.0.1:7470"
-            ))
-        };
-        let mut parsed = url::Url::parse(url).map_err(|error| wrong(&error.to_string()))?;
-        if !matches!(parsed.scheme(), "http" | "https") {
-            return Err(wrong("neither http nor https"));
-        }
-        // So that joining keeps the whole path.
-        if !parsed.path().ends_with('/') {
-            let path = format!("{}/", parsed.path());
-            parsed.set_path(&path);
-        }
-        Ok(parsed)
-    }
-}
+pub(crate) use place::{Place, socket};
 
 /// A server's API.
 #[derive(Clone)]
@@ -396,9 +362,4 @@ fn read_events(
             }
         }
     })
-}
-
-/// Where this machine's own server listens while it runs.
-pub(crate) fn socket(data: &Path) -> PathBuf {
-    data.join("server").join("socket")
 }
