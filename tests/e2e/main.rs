@@ -7,3 +7,4 @@ mod metrics;
 mod page;
 mod run;
 mod shards;
+mod traced;

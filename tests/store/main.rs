@@ -8,8 +8,8 @@ use regatta_model::run::{Pins, Progress, RunState, RunSummary};
 use regatta_model::wire::{Artifact, HostFacts, LogPlace};
 use regatta_model::{AttemptId, Blame, Digest, Incarnation, Outcome, RunId};
 use regatta_store::{
-    Batch, Candidate, Cases, Committed, Distrusted, EarlierRow, EndedRow, Error, EventKind,
-    HostRecord, NewRun, Policy, RunHead, StateRow, Store,
+    Batch, BisectionRow, Candidate, Cases, Committed, Distrusted, EarlierRow, EndedRow, Error,
+    EventKind, HostRecord, NewRun, Policy, RunHead, StateRow, Store,
 };
 use regatta_tests::postgres::Postgres;
 use tempfile::TempDir;
@@ -159,6 +159,7 @@ fn head(run: &str, state: RunState, sequence: u64) -> RunHead {
         submitted_ms: 5,
         ended_ms: state.is_over().then_some(99),
         deep: state.is_over(),
+        bisecting: state.is_over(),
         progress,
     };
     RunHead {
@@ -249,6 +250,11 @@ async fn what_was_committed_is_read_back_as_it_was() {
             attempts: vec![full.clone(), short.clone(), row("a", 3, 1, 2)],
             states: vec![state],
             heads: vec![head("a", RunState::Running, 4)],
+            bisections: vec![BisectionRow {
+                run: id("a"),
+                searching: false,
+                said: "[7]".into(),
+            }],
         };
         assert_eq!(
             database.commit(&batch).await.unwrap(),
@@ -274,6 +280,8 @@ async fn what_was_committed_is_read_back_as_it_was() {
             (new_run("a").matrix, "matrix.yaml".into(), new_run("a").pins)
         );
         assert_eq!(store.earlier(&id("a")).await.unwrap(), [said]);
+        let searched = store.bisection(&id("a")).await.unwrap();
+        assert_eq!(searched.as_deref(), Some("[7]"));
         assert_eq!(store.open_runs().await.unwrap().len(), 1);
         assert_eq!(store.hosts().await.unwrap(), [host]);
         assert_eq!(store.submitted("key").await.unwrap().unwrap().run, id("a"));

@@ -153,6 +153,7 @@ pub fn table(args: &Args) -> Table {
         submitted_ms: 0,
         ended_ms: Some(1000),
         deep: false,
+        bisecting: false,
         progress: Progress::default(),
     };
     let mut chance = Chance::new(args.seed);

@@ -92,6 +92,7 @@ fn report(rows: &[AttemptRow]) -> Report {
         submitted_ms: 1000,
         ended_ms: Some(2000),
         deep: false,
+        bisecting: false,
         progress: Progress::default(),
     };
     build(&ReportInput {
@@ -277,6 +278,7 @@ fn without_being_asked_nothing_is_compared() {
         submitted_ms: 1000,
         ended_ms: Some(2000),
         deep: false,
+        bisecting: false,
         progress: Progress::default(),
     };
     let report = build(&ReportInput {

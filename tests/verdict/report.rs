@@ -130,6 +130,7 @@ fn summary(state: RunState) -> RunSummary {
         submitted_ms: 1000,
         ended_ms: Some(61_500),
         deep: false,
+        bisecting: false,
         progress: Progress::default(),
     }
 }
@@ -721,6 +722,7 @@ fn a_run_that_goes_on_or_was_cancelled_says_so() {
         let run = RunSummary {
             ended_ms: None,
             deep: false,
+            bisecting: false,
             ..summary(state)
         };
         build(&ReportInput {

@@ -1,52 +1,20 @@
 //! `bisect`: the first bad value of an ordered axis, where tests also fail by chance. May not: conclude anything itself; that
 //! is `verdict::bisect`'s and the sequential test's.
 
-mod search;
-
 use std::process::ExitCode;
 
-use regatta_verdict::bisect::Answer;
-use regatta_verdict::sequential::Answer as Confirmed;
-use serde::Serialize;
+use regatta_model::report::{Bisected, BisectedAs};
+use regatta_model::run::Pins;
+use regatta_verdict::bisect::search::{Search, Wanted};
+use regatta_verdict::judge::Policy;
 
 use crate::args::BisectArgs;
 use crate::client::Client;
 use crate::context::{Context, Failure};
 use crate::local::{self, Need, processors};
-use crate::pin;
-use search::{Outcome, Search};
-
-/// What a bisection came to.
-#[derive(Serialize)]
-struct Found<'a> {
-    axis: &'a str,
-    /// `found`, `none`, `range` or `unconfirmed`.
-    result: &'static str,
-    last_good: Option<&'a str>,
-    first_bad: Option<&'a str>,
-    /// That this is so: of the value that was found, of none, or of the range.
-    probability: f64,
-    /// That nothing broke between the ends.
-    none: f64,
-    /// That a value is the first bad one, of those where it is not negligible, the most probable first.
-    posterior: Vec<Belief<'a>>,
-    /// Runs that were submitted.
-    runs: usize,
-    /// Attempts of values.
-    attempts: u32,
-    rounds: u32,
-    text: String,
-}
-
-/// How probable it is that a value is the first bad one.
-#[derive(Serialize)]
-struct Belief<'a> {
-    value: &'a str,
-    probability: f64,
-}
-
-/// Beliefs below this are not listed.
-const LISTED_LEAST: f64 = 0.001;
+use crate::pin::{self, Source};
+use crate::run::{give, ready};
+use crate::watch::{self, Watched};
 
 pub(crate) async fn bisect(context: &Context, options: BisectArgs) -> Result<ExitCode, Failure> {
     let source = pin::read(context, &options.file)?;
@@ -74,122 +42,122 @@ pub(crate) async fn bisect(context: &Context, options: BisectArgs) -> Result<Exi
         )));
     }
     let slots = options.jobs.unwrap_or_else(processors);
-    let work = async |client: &Client| {
-        let mut search = Search::new(context, client, &source, &options, &values);
-        search.run(slots).await
+    let wanted = Wanted {
+        axis: options.axis.clone(),
+        values: values.clone(),
+        groups: vec![options.case.iter().cloned().collect()],
+        rule: Policy::of(&source.matrix).rule(),
+        attempts_most: u32::MAX,
     };
-    let outcome = local::with(context, Need::Attempts(slots), work).await?;
-    let found = found(&options, &values, &outcome);
+    let work = async |client: &Client| {
+        let mut rounds = Rounds {
+            context,
+            client,
+            source: &source,
+            options: &options,
+            values: &values,
+            pins: None,
+        };
+        rounds.run(Search::new(wanted.clone()), slots).await
+    };
+    let found = local::with(context, Need::Attempts(slots), work).await?;
     if context.global.json {
         crate::output::print_json(&found)?;
     } else {
         anstream::println!("{}", found.text);
     }
     Ok(ExitCode::from(match found.result {
-        "found" => 1,
-        "none" => 0,
-        _ => 3,
+        BisectedAs::Found => 1,
+        BisectedAs::None => 0,
+        BisectedAs::Searching | BisectedAs::Unconfirmed | BisectedAs::Range => 3,
     }))
 }
 
-fn found<'a>(options: &'a BisectArgs, values: &'a [String], outcome: &Outcome) -> Found<'a> {
-    let value = |place: usize| values.get(place).map(String::as_str);
-    let (axis, what) = (&options.axis, options.case.as_deref().unwrap_or("the test"));
-    let mut posterior: Vec<Belief<'a>> = values
-        .iter()
-        .zip(&outcome.posterior.values)
-        .filter(|(_, probability)| **probability >= LISTED_LEAST)
-        .map(|(value, probability)| Belief {
-            value,
-            probability: *probability,
-        })
-        .collect();
-    posterior.sort_by(|one, other| other.probability.total_cmp(&one.probability));
-    let (result, ends, probability, text) = match outcome.answer {
-        Answer::Found {
-            good,
-            bad,
-            probability,
-        } => {
-            let ends = (value(good), value(bad));
-            let (good, bad) = (ends.0.unwrap_or_default(), ends.1.unwrap_or_default());
-            let sure = percent(probability);
-            match outcome.confirmed {
-                Some(Confirmed::Regressed) | None => (
-                    "found",
-                    ends,
-                    probability,
-                    format!(
-                        "{axis} {bad} is the first that fails {what}, with a probability of {sure}; {good} is the last that \
-                         passes it."
-                    ),
-                ),
-                Some(_) => (
-                    "unconfirmed",
-                    ends,
-                    probability,
-                    format!(
-                        "{axis} {bad} is probably the first that fails {what} ({sure}), but beside {good} the difference is not \
-                         certain."
-                    ),
-                ),
-            }
-        }
-        Answer::NoCulprit { probability } => (
-            "none",
-            (None, None),
-            probability,
-            format!(
-                "Nothing broke {what} between {axis} {} and {} (probability {}): they fail equally often.",
-                value(0).unwrap_or_default(),
-                values.last().map_or("", String::as_str),
-                percent(probability),
-            ),
-        ),
-        Answer::Range {
-            good,
-            bad,
-            probability,
-            ..
-        } => (
-            "range",
-            (value(good), value(bad)),
-            probability,
-            format!(
-                "The first that fails {what} is after {axis} {} and not after {} (probability {}), if there is one: {} attempts do \
-                 not tell more.",
-                value(good).unwrap_or_default(),
-                value(bad).unwrap_or_default(),
-                percent(probability),
-                outcome.attempts,
-            ),
-        ),
-        Answer::Untestable => (
-            "range",
-            (None, None),
-            0.0,
-            format!("Fewer than two values of {axis} can be tested."),
-        ),
-    };
-    Found {
-        axis,
-        result,
-        last_good: ends.0,
-        first_bad: ends.1,
-        probability,
-        none: outcome.posterior.none,
-        posterior,
-        runs: outcome.runs,
-        attempts: outcome.attempts,
-        rounds: outcome.rounds,
-        text: format!(
-            "{text} {} attempts in {} rounds.",
-            outcome.attempts, outcome.rounds
-        ),
-    }
+/// The rounds of a search: each value that is asked for is attempted in a run.
+struct Rounds<'a> {
+    context: &'a Context,
+    client: &'a Client,
+    source: &'a Source,
+    options: &'a BisectArgs,
+    values: &'a [String],
+    /// What all rounds run, once it is known.
+    pins: Option<Pins>,
 }
 
-/// A probability for people: never 100% where it is not.
-fn percent(probability: f64) -> String {
-    format!("{:.1}%", (probability * 1000.0).floor() / 10.0)
+impl Rounds<'_> {
+    /// Asks until it is known.
+    async fn run(&mut self, mut search: Search, slots: u32) -> Result<Bisected, Failure> {
+        let width = usize::try_from(slots).unwrap_or(usize::MAX);
+        loop {
+            let layers = search.next(width);
+            let told = search.told().into_iter().next();
+            let told = told.ok_or_else(|| Failure::platform("nothing is searched for"))?;
+            if layers.is_empty() {
+                return Ok(told);
+            }
+            if told.attempts > 0 && told.result == BisectedAs::Searching {
+                self.context.say(&told.text);
+            }
+            self.round(&mut search, layers).await?;
+        }
+    }
+
+    /// Runs each layer, all at once.
+    async fn round(&mut self, search: &mut Search, layers: Vec<Vec<usize>>) -> Result<(), Failure> {
+        let pins = match &self.pins {
+            Some(pins) => pins.clone(),
+            None => ready(self.context, self.client, self.source).await?,
+        };
+        self.pins = Some(pins.clone());
+        let mut runs = Vec::new();
+        for layer in layers {
+            let key = uuid::Uuid::new_v4().to_string();
+            let probe = self.probe(&layer)?;
+            let run = give(self.client, &probe, pins.clone(), &key).await?;
+            runs.push((layer, run.run));
+        }
+        let mut runs = runs.into_iter();
+        while let Some((layer, run)) = runs.next() {
+            let watched = watch::watch(self.context, self.client, run.as_str()).await?;
+            if watched == Watched::Interrupted {
+                // Only the run that was watched is cancelled by that.
+                for (_, run) in runs {
+                    let path = format!("api/v1/runs/{run}/cancel");
+                    self.client.post(&path).await?;
+                }
+                return Err(Failure::wrong("interrupted").with_status(130));
+            }
+            let report = self.client.report(run.as_str()).await?;
+            let skipped = search.take(&report, &layer).map_err(Failure::platform)?;
+            for place in skipped {
+                self.context.say(format!(
+                    "{} {} cannot be tested and is left out: regatta report {run}",
+                    self.options.axis,
+                    self.value(place),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn value(&self, place: usize) -> &str {
+        self.values.get(place).map_or("", String::as_str)
+    }
+
+    /// The matrix over these values. Who looks for where a case began to fail wants to see it fail, known or not.
+    fn probe(&self, places: &[usize]) -> Result<Source, Failure> {
+        let values = places.iter().map(|place| self.value(*place).to_owned());
+        let wanted = [(self.options.axis.clone(), values.collect::<Vec<_>>())];
+        let matrix = self
+            .source
+            .matrix
+            .probe(&wanted, self.options.case.is_some())
+            .map_err(|errors| Failure::wrong(errors.render(false)))?;
+        Ok(Source {
+            text: matrix.to_json().to_string(),
+            file: self.source.file.clone(),
+            directory: self.source.directory.clone(),
+            matrix,
+        })
+    }
 }

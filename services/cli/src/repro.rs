@@ -54,7 +54,9 @@ fn narrowed(submission: &Submission, cell: &CellReport) -> Result<Matrix, Failur
         .map_err(wrong)?
         .to_json();
     if let Some(map) = json.as_object_mut() {
-        map.shift_remove("compare");
+        for key in ["compare", "metrics", "bisect"] {
+            map.shift_remove(key);
+        }
     }
     let wanted: Vec<_> = cell
         .axes

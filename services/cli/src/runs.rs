@@ -100,7 +100,12 @@ pub(crate) async fn status(context: &Context, options: &StatusArgs) -> Result<Ex
     let progress = run.progress;
     anstream::println!("run        {}", run.run);
     anstream::println!("name       {}", run.name);
-    anstream::println!("state      {}", run.state.name());
+    let looking = if run.bisecting {
+        ", looking for where its regressions began"
+    } else {
+        ""
+    };
+    anstream::println!("state      {}{looking}", run.state.name());
     anstream::println!("submitted  {}", moment(run.submitted_ms));
     if let Some(ended) = run.ended_ms {
         let took = Duration::from_millis(ended.saturating_sub(run.submitted_ms));
@@ -139,7 +144,7 @@ pub(crate) async fn cancel(context: &Context, run: &str) -> Result<ExitCode, Fai
     let work = async |client: &Client| {
         let id = resolve(client, run).await?;
         let before = client.run(&id).await?;
-        if !before.state.is_over() {
+        if !before.state.is_over() || before.bisecting {
             client.post(&format!("api/v1/runs/{id}/cancel")).await?;
         }
         Ok((before, client.run(&id).await?))
@@ -148,7 +153,12 @@ pub(crate) async fn cancel(context: &Context, run: &str) -> Result<ExitCode, Fai
     if context.global.json {
         print_json(&after)?;
     }
-    if before.state.is_over() {
+    if before.bisecting {
+        context.say(format!(
+            "run {}: where its regressions began is not looked for any more",
+            before.run
+        ));
+    } else if before.state.is_over() {
         context.say(format!(
             "run {} was {} before",
             before.run,

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use regatta_model::report::{Bisected, BisectedAs, Searches};
 use regatta_model::run::RunEvent;
 use regatta_model::wait::Wait;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -110,6 +111,52 @@ async fn follow(
         }
         retries += 1;
         tokio::time::sleep(RETRY_AFTER.min(Duration::from_millis(50) * retries)).await;
+    }
+}
+
+/// How often it is asked how a search for where regressions began goes on.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+
+/// Waits until the server looks for the beginnings of a run's regressions no more, and tells how it goes on.
+pub(crate) async fn bisected(
+    context: &Context,
+    client: &Client,
+    run: &str,
+) -> Result<Watched, Failure> {
+    let mut interrupts = Interrupts::new()?;
+    let mut said = String::new();
+    let mut retries = 0;
+    loop {
+        let searches: Result<Searches, Failure> =
+            client.get(&format!("api/v1/runs/{run}/bisection")).await;
+        let searches = match searches {
+            Ok(searches) => searches,
+            Err(failure) if failure.is_platform() && retries < RETRIES => {
+                retries += 1;
+                tokio::time::sleep(RETRY_AFTER).await;
+                continue;
+            }
+            Err(failure) => return Err(failure),
+        };
+        retries = 0;
+        if let Some(gap) = searches.gaps.last() {
+            let open = |found: &&Bisected| found.result == BisectedAs::Searching;
+            let now = gap.found.iter().find(open);
+            if let Some(now) = now.filter(|now| now.attempts > 0 && now.text != said) {
+                context.say(&now.text);
+                said.clone_from(&now.text);
+            }
+        }
+        if !searches.searching {
+            return Ok(Watched::Over);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(ASK_EVERY) => {}
+            () = interrupts.next() => {
+                client.post(&format!("api/v1/runs/{run}/cancel")).await?;
+                return Ok(Watched::Interrupted);
+            }
+        }
     }
 }
 

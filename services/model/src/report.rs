@@ -7,11 +7,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 mod against;
+mod bisected;
 mod grid;
 
 use crate::metric::{MetricComparison, Metrics};
 
 pub use against::{Against, AgainstChange, AgainstKind};
+pub use bisected::{Belief, Bisected, BisectedAs, GapSearch, Searches};
 pub use grid::{CaseGrid, CaseMark, CaseRow, Rate};
 
 /// What a run concluded.
@@ -294,6 +296,9 @@ pub struct Finding {
     /// How often it failed in its cells, where it both passes and fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
+    /// What the search among values that the run left out came to, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bisected: Option<Bisected>,
 }
 
 /// Cases whose messages are the same but for numbers, addresses and places of files: probably one cause.

@@ -89,6 +89,9 @@ pub struct RunSummary {
     /// Whether somebody asked to go on until nothing is unresolved: then more reruns are allowed than the matrix says.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deep: bool,
+    /// Whether the server looks for where its regressions began (`bisect`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bisecting: bool,
     /// Its cells and where they stand.
     pub progress: Progress,
 }

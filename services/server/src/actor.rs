@@ -25,7 +25,7 @@ use regatta_model::{AttemptId, Digest, HostName, Incarnation, RunId};
 use regatta_scheduler::{Config, Effect, Event, Moment, Restored, Scheduler};
 use regatta_store::{Batch, Blobs, EndedRow, Policy, RunHead, Store};
 use regatta_verdict::trust::Trust;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -49,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) images: regatta_image::Store,
     pub(crate) live: Arc<Live>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Told of each run that ends and whose regressions are to be traced.
+    pub(crate) bisect_wanted: Arc<Notify>,
     /// How long a host may go on without being heard.
     pub(crate) lease_ms: u64,
     /// How long runs that are over are kept.

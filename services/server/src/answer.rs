@@ -61,6 +61,11 @@ impl Refusal {
         self
     }
 
+    /// Whether the same may be answered later.
+    pub(crate) fn is_passing(&self) -> bool {
+        self.problem.status == StatusCode::SERVICE_UNAVAILABLE.as_u16()
+    }
+
     /// What it says.
     pub(crate) fn detail(&self) -> &str {
         &self.problem.detail

@@ -11,7 +11,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get, post, put};
 use regatta_store::{Blobs, Store};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -24,8 +24,8 @@ use crate::registry::Uploads;
 use crate::sets::Sets;
 use crate::{Address, Error, Options};
 use crate::{
-    agents, artifacts, attempts, cells, direct, events, history, hosts, logs, metrics, openapi,
-    pass_on, registry, retention, runs,
+    agents, artifacts, attempts, bisect, cells, direct, events, history, hosts, logs, metrics,
+    openapi, pass_on, registry, retention, runs,
 };
 
 /// How long a request waits for a leader.
@@ -47,6 +47,8 @@ pub(crate) struct App {
     pub(crate) sets: Sets,
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) reports: Semaphore,
+    /// A run ended whose regressions are to be traced.
+    pub(crate) bisect_wanted: Arc<Notify>,
     /// Where uploads are written.
     pub(crate) data: PathBuf,
     pub(crate) shutdown: CancellationToken,
@@ -79,12 +81,14 @@ impl App {
         let uploads = Uploads::open(uploads_at);
         let metrics = Arc::new(Metrics::new(&options.commit));
         let live = Arc::new(Live::default());
+        let bisect_wanted = Arc::new(Notify::new());
         let shared = actor::Shared {
             store: Arc::clone(&store),
             blobs: blobs.clone(),
             images: images.clone(),
             live: Arc::clone(&live),
             metrics: Arc::clone(&metrics),
+            bisect_wanted: Arc::clone(&bisect_wanted),
             lease_ms: options.lease_ms,
             keep: options.keep,
             shutdown: shutdown.clone(),
@@ -113,10 +117,12 @@ impl App {
             sets: Sets::default(),
             streams: Arc::new(Semaphore::new(EVENT_STREAMS_MOST)),
             reports: Semaphore::new(REPORTS_MOST),
+            bisect_wanted,
             data: directory,
             shutdown,
         });
         tokio::spawn(Uploads::sweep(Arc::clone(&app)));
+        tokio::spawn(bisect::keep(Arc::clone(&app)));
         Ok((app, leading))
     }
 
@@ -172,6 +178,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .merge(better)
         .route("/api/v1/runs/{run}/submission", get(runs::submission))
         .route("/api/v1/runs/{run}/report", get(cells::report))
+        .route("/api/v1/runs/{run}/bisection", get(bisect::show))
         .route("/api/v1/runs/{run}/cells", get(cells::list))
         .route("/api/v1/runs/{run}/cells/{cell}", get(cells::show))
         .route("/api/v1/runs/{run}/cells/{cell}/plan", get(attempts::plan))

@@ -16,6 +16,7 @@ mod answer;
 mod app;
 mod artifacts;
 mod attempts;
+mod bisect;
 mod body;
 mod cells;
 mod check;

@@ -39,6 +39,15 @@ pub(crate) const RUN_ATTEMPTS_MOST: u64 = 1 << 30;
 /// Runs at once that are not over.
 pub(crate) const OPEN_RUNS_MOST: usize = 10_000;
 
+/// Runs whose regressions are traced at once.
+pub(crate) const BISECTIONS_MOST: u32 = 16;
+/// Pairs of values of one run between which regressions are traced.
+pub(crate) const BISECT_GAPS_MOST: usize = 8;
+/// Attempts that one round of a search asks for, about.
+pub(crate) const BISECT_WIDTH: usize = 8;
+/// How long the leader waits after a search could not go on.
+pub(crate) const BISECT_AGAIN_AFTER: Duration = Duration::from_secs(2);
+
 /// How often the leader looks for runs that ended too long ago.
 pub(crate) const PRUNE_EVERY: Duration = Duration::from_mins(10);
 /// How often it looks for what is left of pruned runs.

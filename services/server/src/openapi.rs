@@ -10,7 +10,7 @@ use regatta_model::history::{FlakyCases, History};
 use regatta_model::matrix::Matrix;
 use regatta_model::plan::AttemptPlan;
 use regatta_model::problem::Problem;
-use regatta_model::report::{CellReport, Report};
+use regatta_model::report::{CellReport, Report, Searches};
 use regatta_model::run::{RunEvent, RunSummary, Submission};
 use regatta_model::upload::{UploadPlace, UploadRequest};
 use regatta_model::wait::Explanation;
@@ -147,6 +147,7 @@ fn build() -> Result<serde_json::Value, serde_json::Error> {
     define::<AttemptPlan>(&mut generator);
     define::<CellReport>(&mut generator);
     define::<Explanation>(&mut generator);
+    define::<Searches>(&mut generator);
     define::<FlakyCases>(&mut generator);
     define::<History>(&mut generator);
     define::<Host>(&mut generator);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use regatta_model::matrix::Matrix;
-use regatta_model::report::{CellReport, Report};
+use regatta_model::report::{CellReport, GapSearch, Report};
 use regatta_model::run::RunSummary;
 use regatta_model::{CellNumber, Digest, RunId};
 use regatta_store::{CaseSet, EarlierRow, EndedRow, Error, PAGE_MOST, Store};
@@ -80,6 +80,26 @@ pub(crate) async fn report(
     Ok(builder(store, matrix, run).await?.finish())
 }
 
+/// The same, without what searches for where its regressions began came to.
+pub(crate) async fn unsearched(
+    store: &dyn Store,
+    matrix: &Matrix,
+    run: &RunSummary,
+) -> Result<Report, Error> {
+    let mut builder = builder(store, matrix, run).await?;
+    builder.searched(Vec::new());
+    Ok(builder.finish())
+}
+
+/// What searches for where a run's regressions began came to.
+pub(crate) async fn searched(store: &dyn Store, run: &RunId) -> Result<Vec<GapSearch>, Error> {
+    let said = store.bisection(run).await?;
+    let corrupt = |error| Error::Corrupt(format!("what a search came to: {error}"));
+    said.map_or(Ok(Vec::new()), |said| {
+        serde_json::from_str(&said).map_err(corrupt)
+    })
+}
+
 /// The same, and what is new beside another run. None: they share no cell.
 pub(crate) async fn report_against(
     store: &dyn Store,
@@ -99,6 +119,9 @@ async fn builder<'a>(
 ) -> Result<Builder<'a>, Error> {
     let mut builder = Builder::new(matrix, run, now_ms());
     builder.knows(earlier(store, run).await?);
+    if matrix.bisect().is_some() {
+        builder.searched(searched(store, &run.run).await?);
+    }
     let mut rows = Rows::default();
     let mut after: Option<(CellNumber, u32)> = None;
     loop {

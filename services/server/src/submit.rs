@@ -64,6 +64,16 @@ pub(crate) async fn again(app: &App, submission: Submission) -> Answer<NewSubmis
     complete(app, submission, None, body).await
 }
 
+/// A submission of the server itself; `body` is its digest.
+pub(crate) async fn keyed(
+    app: &App,
+    submission: Submission,
+    key: String,
+    body: Digest,
+) -> Answer<NewSubmission> {
+    complete(app, submission, Some(key), body).await
+}
+
 async fn complete(
     app: &App,
     submission: Submission,

@@ -15,6 +15,10 @@ pub(crate) const DISTRUST: &str = "UPDATE attempts SET blame = 1 WHERE run = $1 
 pub(crate) const PRUNE: &str =
     "UPDATE runs SET pruned = 1, idempotency_key = NULL WHERE id = $1 AND state >= 2";
 
+/// What a search came to (1) and whether it goes on (2), for a run (3).
+pub(crate) const BISECTION: &str =
+    "UPDATE runs SET bisection = $1, bisecting = $2 WHERE id = $3 AND pruned = 0";
+
 /// What earlier runs say of a cell (2) of a run (1), once.
 pub(crate) const EARLIER: &str =
     "INSERT INTO earlier (run, cell, said) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";

@@ -26,8 +26,9 @@ use regatta_model::{AttemptId, CellNumber, Digest, HostName, RunId};
 pub use blobs::{BlobKey, BlobStream, Blobs, SIGNED_FOR, Signed};
 pub use error::Error;
 pub use records::{
-    Batch, Candidate, CaseSet, Cases, Committed, Distrusted, EarlierRow, EndedRow, EventKind,
-    EventRow, HostRecord, Leadership, NewRun, Policy, RunHead, RunRecord, StateRow, Submitted,
+    Batch, BisectionRow, Candidate, CaseSet, Cases, Committed, Distrusted, EarlierRow, EndedRow,
+    EventKind, EventRow, HostRecord, Leadership, NewRun, Policy, RunHead, RunRecord, StateRow,
+    Submitted,
 };
 
 /// Most rows that one read gives.
@@ -96,6 +97,12 @@ pub trait Store: Send + Sync {
 
     /// What earlier runs say of cells of this one, by cell.
     async fn earlier(&self, run: &RunId) -> Result<Vec<EarlierRow>, Error>;
+
+    /// The oldest finished runs of which the search for where their regressions began is not over.
+    async fn bisecting(&self, limit: u32) -> Result<Vec<RunId>, Error>;
+
+    /// What that search came to, so far; none where there was none.
+    async fn bisection(&self, run: &RunId) -> Result<Option<String>, Error>;
 
     /// One ended attempt.
     async fn attempt(&self, attempt: &AttemptId) -> Result<Option<EndedRow>, Error>;

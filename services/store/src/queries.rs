@@ -1,10 +1,10 @@
 //! SQL that both databases understand and that is long. May not: write.
 
 pub(crate) const HEAD: &str = "SELECT id, name, state, submitted_ms, ended_ms, cells, settled, failing, attempts, sequence, \
-     cancelled, rerun_after, deep FROM runs ";
+     cancelled, rerun_after, deep, bisecting FROM runs ";
 
 pub(crate) const RECORD: &str = "SELECT id, name, state, submitted_ms, ended_ms, cells, settled, failing, attempts, sequence, \
-     cancelled, rerun_after, deep, file, matrix, pins FROM runs ";
+     cancelled, rerun_after, deep, bisecting, file, matrix, pins FROM runs ";
 
 // Columns are as narrow as their values allow where there may be millions of them; here all numbers are wide.
 pub(crate) const ATTEMPT: &str = "SELECT CAST(a.cell AS BIGINT) AS cell, CAST(a.ordinal AS BIGINT) AS ordinal, \

@@ -31,6 +31,8 @@ pub struct Batch {
     pub pruned: Vec<RunId>,
     /// Where the touched runs stand after all this.
     pub heads: Vec<RunHead>,
+    /// What searches for where regressions began came to.
+    pub bisections: Vec<BisectionRow>,
 }
 
 impl Batch {
@@ -44,6 +46,7 @@ impl Batch {
             && self.states.is_empty()
             && self.pruned.is_empty()
             && self.heads.is_empty()
+            && self.bisections.is_empty()
     }
 }
 
@@ -55,6 +58,17 @@ pub struct EarlierRow {
     /// Which cell.
     pub cell: CellNumber,
     /// What they say, as the caller writes it.
+    pub said: String,
+}
+
+/// What the search for where a run's regressions began came to, so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BisectionRow {
+    /// Which run.
+    pub run: RunId,
+    /// Whether it goes on.
+    pub searching: bool,
+    /// What it came to, as the caller writes it.
     pub said: String,
 }
 

@@ -103,6 +103,7 @@ pub(crate) struct HeadColumns {
     cancelled: i64,
     rerun_after: Option<i64>,
     deep: i64,
+    bisecting: i64,
 }
 
 impl HeadColumns {
@@ -115,6 +116,7 @@ impl HeadColumns {
                 submitted_ms: from_sql(self.submitted_ms),
                 ended_ms: self.ended_ms.map(from_sql),
                 deep: self.deep != 0,
+                bisecting: self.bisecting != 0,
                 progress: Progress {
                     cells: from_sql(self.cells),
                     settled: from_sql(self.settled),

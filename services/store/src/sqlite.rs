@@ -232,6 +232,14 @@ impl Store for Sqlite {
         self.reads.earlier(run).await
     }
 
+    async fn bisecting(&self, limit: u32) -> Result<Vec<RunId>, Error> {
+        self.reads.bisecting(limit).await
+    }
+
+    async fn bisection(&self, run: &RunId) -> Result<Option<String>, Error> {
+        self.reads.bisection(run).await
+    }
+
     async fn over_before(&self, before_ms: u64, limit: u32) -> Result<Vec<RunHead>, Error> {
         self.reads.over_before(before_ms, limit).await
     }

@@ -8,6 +8,7 @@
 //! small to be seen would keep "none" from ever being believed.
 
 mod rates;
+pub mod search;
 
 use rates::Rates;
 
@@ -236,6 +237,14 @@ impl Bisection {
             return Step::Done(self.range(&posterior));
         }
         Step::Probe(self.quantiles(&posterior, width))
+    }
+
+    /// The shortest range that has the culprit with the probability of the policy, as far as it is known now.
+    pub fn best(&self) -> Answer {
+        if self.ends().len() < 2 {
+            return Answer::Untestable;
+        }
+        self.range(&self.posterior())
     }
 
     /// Runs of the ends that are still to be made.

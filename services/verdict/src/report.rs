@@ -18,6 +18,7 @@ mod known;
 mod measures;
 mod others;
 mod pair;
+mod searched;
 mod sentence;
 mod series;
 mod shards;
@@ -26,7 +27,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use regatta_model::matrix::{Baseline, Matrix};
 use regatta_model::report::{
-    CaseCounts, CellComparison, CellReport, Counts, Report, ReportAxis, ReportCompare, Verdict,
+    CaseCounts, CellComparison, CellReport, Counts, GapSearch, Report, ReportAxis, ReportCompare,
+    Verdict,
 };
 use regatta_model::run::{RunState, RunSummary};
 use regatta_model::{Blame, CellNumber, HostName};
@@ -91,6 +93,8 @@ pub struct Builder<'a> {
     metrics_left: usize,
     /// Only some cells are wanted.
     few: bool,
+    /// What searches for where regressions began came to.
+    searches: Vec<GapSearch>,
 }
 
 impl<'a> Builder<'a> {
@@ -118,6 +122,7 @@ impl<'a> Builder<'a> {
             measures: Measures::default(),
             metrics_left: METRICS_TAKEN_MOST,
             few: false,
+            searches: Vec::new(),
         }
     }
 
@@ -132,6 +137,11 @@ impl<'a> Builder<'a> {
     /// Takes what earlier runs say of cells that others are compared with.
     pub fn knows(&mut self, earlier: BTreeMap<CellNumber, Earlier>) {
         self.earlier = earlier;
+    }
+
+    /// Takes what searches for where its regressions began came to.
+    pub fn searched(&mut self, searches: Vec<GapSearch>) {
+        self.searches = searches;
     }
 
     /// Takes an attempt. They come by cell and ordinal; one of a cell that does not exist is passed over.

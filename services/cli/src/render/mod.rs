@@ -330,6 +330,7 @@ pub(crate) mod tests {
             excerpt: "AssertionError: 1 != 2".into(),
             clusters: Vec::new(),
             rate: None,
+            bisected: None,
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::adjust::{adjustments, matching};
 use super::axes::axes;
+use super::bisect;
 use super::cells::{Axis, Baseline, Cells, Compare};
 use super::finding::{Finding, Spot, did_you_mean, one_of, quote};
 use super::known;
@@ -62,6 +63,7 @@ pub(super) fn check(written: &Written) -> Result<Checked, Findings> {
         Some(only) => restrict(written, &axes, &excludes, &included, &only, mould, compare)?,
     };
     metrics::check(written, &checked)?;
+    bisect::check(written, &checked)?;
     Ok(checked)
 }
 

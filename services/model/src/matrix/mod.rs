@@ -8,6 +8,7 @@
 mod adapters;
 mod adjust;
 mod axes;
+mod bisect;
 mod cells;
 mod check;
 mod diagnostic;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 
 pub use adjust::{ADJUSTMENTS_MOST, FIND_STEPS_MOST};
 pub use axes::AXES_MOST;
+pub use bisect::BISECT_ATTEMPTS;
 pub use cells::{Axis, Baseline, Cells, Compare};
 pub use diagnostic::{DIAGNOSTICS_MOST, Diagnostic, Diagnostics};
 pub use kinds::{KINDS_MOST, Kind, Kinds, RANGES_MOST};
@@ -150,20 +152,6 @@ impl Matrix {
     /// The JSON Schema (draft 2020-12) of matrix files.
     pub fn schema() -> serde_json::Value {
         schema::schema()
-    }
-
-    /// The same matrix over fewer values: of each named axis, only these. Values of included cells count.
-    pub fn only(&self, values: &[(String, Vec<String>)]) -> Result<Self, Diagnostics> {
-        let mut written = self.0.written.clone();
-        written.only = (!values.is_empty()).then(|| written::only(values));
-        Self::new(written, &self.0.file).map_err(|findings| {
-            // The places are those of the file, and what is wrong is what was asked for.
-            let findings = findings.into_iter().map(|finding| Finding {
-                at: None,
-                ..finding
-            });
-            Diagnostics::new(&self.0.file, "", findings.collect(), &|_| String::new())
-        })
     }
 
     /// Its name; the file's without its ending, where none was given.
@@ -327,19 +315,21 @@ impl Matrix {
         &self.0.checked.mould.results
     }
 
-    /// The distinct texts that `image` gives over all cells; an error where they are more than `limit`.
+    /// The distinct texts that `image` gives over all cells, those included where `bisect` may look; an error where they are more than `limit`.
     pub fn images(&self, limit: usize) -> Result<BTreeSet<String>, Diagnostics> {
+        let all = self.reachable()?;
         let mut texts = BTreeSet::new();
-        self.distinct(&self.0.checked.mould.image, "image", limit, &mut texts)?;
+        all.distinct(&all.0.checked.mould.image, "image", limit, &mut texts)?;
         Ok(texts)
     }
 
-    /// The distinct texts that `from` of `files` gives over all cells; an error where they are more than
-    /// `limit`.
+    /// The distinct texts that `from` of `files` gives over all cells, those included where `bisect` may look; an error where
+    /// they are more than `limit`.
     pub fn file_sources(&self, limit: usize) -> Result<BTreeSet<String>, Diagnostics> {
+        let all = self.reachable()?;
         let mut texts = BTreeSet::new();
-        for (from, _) in &self.0.checked.mould.files {
-            self.distinct(from, "files", limit, &mut texts)?;
+        for (from, _) in &all.0.checked.mould.files {
+            all.distinct(from, "files", limit, &mut texts)?;
         }
         Ok(texts)
     }

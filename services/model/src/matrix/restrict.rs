@@ -10,7 +10,29 @@ use super::known::Known;
 use super::plan::{Adjustment, Mould};
 use super::product::Exclude;
 use super::select::{self, Names, Selector};
-use super::written::Written;
+use super::written::{self, Written};
+use super::{Diagnostics, Matrix};
+
+impl Matrix {
+    /// The same matrix over fewer values: of each named axis, only these. Values of included cells count.
+    pub fn only(&self, values: &[(String, Vec<String>)]) -> Result<Self, Diagnostics> {
+        let mut written = self.0.written.clone();
+        written.only = (!values.is_empty()).then(|| written::only(values));
+        self.changed(written)
+    }
+
+    /// The same matrix, but for what is written in another way.
+    pub(super) fn changed(&self, written: Written) -> Result<Self, Diagnostics> {
+        Self::new(written, &self.0.file).map_err(|findings| {
+            // The places are those of the file, and what is wrong is what was asked for.
+            let findings = findings.into_iter().map(|finding| Finding {
+                at: None,
+                ..finding
+            });
+            Diagnostics::new(&self.0.file, "", findings.collect(), &|_| String::new())
+        })
+    }
+}
 
 pub(super) fn only(
     written: &Written,

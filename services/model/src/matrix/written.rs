@@ -10,6 +10,7 @@ use crate::container::Network;
 use crate::plan::Keep;
 
 use super::adapters::Test;
+use super::bisect::Bisect;
 use super::finding::{Finding, Spot};
 use super::known::Day;
 use super::read::{Map, Read, Reader, Spanned, written};
@@ -70,6 +71,8 @@ written! {
         compare: "compare" => Optional<Compare>,
         /// What is done with numbers that tests measure.
         metrics: "metrics" => Optional<WrittenMetrics>,
+        /// Whether regressions are traced to where they began, among values that are left out.
+        bisect: "bisect" => Optional<Bisect>,
         /// How often a cell may be run again to reach a verdict.
         rerun: "rerun" => Optional<Rerun>,
         /// Attempts of every cell at least.

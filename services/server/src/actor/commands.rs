@@ -3,7 +3,7 @@
 use regatta_model::run::{Progress, RunState, RunSummary};
 use regatta_model::{HostName, RunId};
 use regatta_scheduler::{Event, Policy};
-use regatta_store::{NewRun, RunHead};
+use regatta_store::{BisectionRow, NewRun, RunHead};
 
 use super::book::OpenRun;
 use super::handle::{Command, HostInfo, NewSubmission, Reply, Rerun, store_policy};
@@ -56,6 +56,10 @@ impl Actor {
             }
             Command::Prune(runs, reply) => {
                 let answer = self.prune(runs).await;
+                self.say(reply, answer);
+            }
+            Command::Bisected(row, reply) => {
+                let answer = self.bisected(row).await;
                 self.say(reply, answer);
             }
             Command::Explain(run, reply) => drop(reply.send(self.scheduler.explain(&run))),
@@ -138,6 +142,7 @@ impl Actor {
             submitted_ms: wall_ms(),
             ended_ms: None,
             deep: false,
+            bisecting: false,
             progress: Progress {
                 cells,
                 ..Progress::default()
@@ -178,8 +183,18 @@ impl Actor {
     async fn cancel(&mut self, id: RunId) -> Answer<RunSummary> {
         let Some(run) = self.runs.get_mut(&id) else {
             return match self.shared.store.head(&id).await? {
-                // Whoever wanted it to end has what they wanted.
-                Some(head) => Ok(head.summary),
+                // Whoever wanted it to end has what they wanted, once nothing is looked for any more.
+                Some(mut head) => {
+                    if std::mem::take(&mut head.summary.bisecting) {
+                        let said = self.shared.store.bisection(&id).await?;
+                        self.turn.batch.bisections.push(BisectionRow {
+                            run: id,
+                            searching: false,
+                            said: said.unwrap_or_else(|| "[]".to_owned()),
+                        });
+                    }
+                    Ok(head.summary)
+                }
                 None => Err(no_run(&id)),
             };
         };
@@ -209,6 +224,7 @@ impl Actor {
             Rerun::Unresolved => record.head.summary.deep = true,
         }
         record.head.cancelled = false;
+        record.head.summary.bisecting = false;
         let (mut run, mut work, _) = self.take_up_run(record).await.map_err(|error| {
             tracing::error!("run {id} cannot be taken up: {error}");
             Refusal::busy(format!("run {id} cannot be taken up: {error}"))
@@ -237,6 +253,20 @@ impl Actor {
         })
         .await;
         Ok(summary)
+    }
+
+    async fn bisected(&mut self, row: BisectionRow) -> Answer<()> {
+        let open = self.runs.contains_key(&row.run) || self.turn.over.contains_key(&row.run);
+        let head = self.shared.store.head(&row.run).await?;
+        let wanted = head.is_some_and(|head| head.summary.bisecting);
+        let mut earlier = self.turn.batch.bisections.iter().rev();
+        let earlier = earlier.find(|known| known.run == row.run);
+        if open || !wanted || earlier.is_some_and(|known| !known.searching) {
+            let detail = format!("run {} is not searched any more", row.run);
+            return Err(Refusal::conflict("not-searched", detail));
+        }
+        self.turn.batch.bisections.push(row);
+        Ok(())
     }
 
     /// Nobody sees these runs any more, but for those that are not over.

@@ -170,6 +170,9 @@ impl Actor {
             count(&self.shared.metrics, row);
         }
         for head in turn.over.into_values() {
+            if head.summary.bisecting {
+                self.shared.bisect_wanted.notify_one();
+            }
             self.count_findings(head);
         }
         for reply in turn.replies {

@@ -9,7 +9,7 @@ use regatta_model::wait::Explanation;
 use regatta_model::wire::{Held, HostFacts, SyncResponse};
 use regatta_model::{Digest, HostName, Incarnation, RunId};
 use regatta_scheduler::{Health, Policy};
-use regatta_store::EndedRow;
+use regatta_store::{BisectionRow, EndedRow};
 use regatta_verdict::trust::Trust;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, timeout};
@@ -108,6 +108,8 @@ pub(super) enum Command {
     },
     /// Hides runs that are over; tells how many.
     Prune(Vec<RunId>, Reply<Answer<u64>>),
+    /// What the search for where a run's regressions began came to, and whether it goes on.
+    Bisected(BisectionRow, Reply<Answer<()>>),
     Explain(RunId, Reply<Option<Explanation>>),
     Hosts(Reply<Vec<HostInfo>>),
 }
@@ -187,6 +189,18 @@ impl ActorHandle {
     /// Hides runs that are over, and leaves out those that are not.
     pub(crate) async fn prune(&self, runs: Vec<RunId>) -> Answer<u64> {
         self.ask(ANSWER_WITHIN, |reply| Command::Prune(runs, reply))
+            .await?
+    }
+
+    /// Records what the search for where a run's regressions began came to, in the caller's words; refused where nobody wants
+    /// to know any more.
+    pub(crate) async fn bisected(&self, run: RunId, said: String, searching: bool) -> Answer<()> {
+        let row = BisectionRow {
+            run,
+            searching,
+            said,
+        };
+        self.ask(ANSWER_WITHIN, |reply| Command::Bisected(row, reply))
             .await?
     }
 

@@ -34,6 +34,7 @@ impl Actor {
                 drop(reply.send(Err(refusal())));
             }
             Command::Prune(_, reply) => drop(reply.send(Err(refusal()))),
+            Command::Bisected(_, reply) => drop(reply.send(Err(refusal()))),
             Command::Policy { reply, .. } => drop(reply.send(Err(refusal()))),
             Command::Explain(run, reply) => drop(reply.send(self.scheduler.explain(&run))),
             Command::Hosts(reply) => drop(reply.send(self.host_infos())),

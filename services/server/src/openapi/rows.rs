@@ -124,6 +124,15 @@ fn of_runs() -> Vec<Row> {
             )
         },
         Row {
+            gives: json_of("Searches"),
+            ..row(
+                Get,
+                "/api/v1/runs/{run}/bisection",
+                "getBisection",
+                "What the searches for where a run's regressions began came to, so far",
+            )
+        },
+        Row {
             headers: &["Last-Event-ID"],
             gives: Some(("text/event-stream", Some("RunEvent"))),
             ..row(

@@ -49,7 +49,7 @@ pub(super) async fn update_heads(db: &mut PgConnection, heads: &[RunHead]) -> Re
         return Ok(());
     }
     let ids: Vec<&str> = heads.iter().map(|head| head.summary.run.as_str()).collect();
-    let mut columns: [Vec<i64>; 7] = Default::default();
+    let mut columns: [Vec<i64>; 8] = Default::default();
     for head in heads {
         let summary = &head.summary;
         let values = [
@@ -60,6 +60,7 @@ pub(super) async fn update_heads(db: &mut PgConnection, heads: &[RunHead]) -> Re
             to_sql(summary.progress.failing),
             to_sql(summary.progress.attempts),
             i64::from(summary.deep),
+            i64::from(summary.bisecting),
         ];
         for (column, value) in columns.iter_mut().zip(values) {
             column.push(value);
@@ -75,11 +76,11 @@ pub(super) async fn update_heads(db: &mut PgConnection, heads: &[RunHead]) -> Re
         .collect();
     let mut query = sqlx::query(
         "UPDATE runs SET state = new.state, cancelled = new.cancelled, sequence = new.sequence, settled = new.settled, \
-         failing = new.failing, attempts = new.attempts, deep = new.deep, ended_ms = new.ended_ms, \
-         rerun_after = new.rerun_after \
+         failing = new.failing, attempts = new.attempts, deep = new.deep, bisecting = new.bisecting, \
+         ended_ms = new.ended_ms, rerun_after = new.rerun_after \
          FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], \
-         $8::bigint[], $9::bigint[], $10::bigint[]) \
-         AS new (id, state, cancelled, sequence, settled, failing, attempts, deep, ended_ms, rerun_after) \
+         $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[]) \
+         AS new (id, state, cancelled, sequence, settled, failing, attempts, deep, bisecting, ended_ms, rerun_after) \
          WHERE runs.id = new.id",
     )
     .bind(ids);

@@ -10,7 +10,7 @@ use tokio::sync::MutexGuard;
 use super::heads::{insert_states, update_heads};
 use super::keys::Keys;
 use super::{Postgres, partition};
-use crate::codes::{DISTRUST, EARLIER, PRUNE, of_blame, of_outcome, of_policy, to_sql};
+use crate::codes::{BISECTION, DISTRUST, EARLIER, PRUNE, of_blame, of_outcome, of_policy, to_sql};
 use crate::rows::{rest, to_json};
 use crate::{Batch, Committed, Distrusted, EarlierRow, EndedRow, Error, HostRecord, NewRun};
 
@@ -94,6 +94,15 @@ async fn transact(
             .map_err(Error::while_doing("prune a run"))?;
     }
     update_heads(&mut db, &batch.heads).await?;
+    for row in &batch.bisections {
+        sqlx::query(BISECTION)
+            .bind(&row.said)
+            .bind(i64::from(row.searching))
+            .bind(row.run.as_str())
+            .execute(&mut *db)
+            .await
+            .map_err(Error::while_doing("record what a search came to"))?;
+    }
     db.commit()
         .await
         .map_err(Error::while_doing("commit a transaction"))?;

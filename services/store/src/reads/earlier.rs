@@ -10,7 +10,7 @@ use sqlx::{
 use super::Reads;
 use crate::codes::{from_sql, to_sql};
 use crate::queries::{HEAD, RECORD};
-use crate::rows::{HeadColumns, RunColumns};
+use crate::rows::{HeadColumns, RunColumns, name};
 use crate::{EarlierRow, Error, PAGE_MOST, RunHead, RunRecord};
 
 impl<DB> Reads<DB>
@@ -77,6 +77,27 @@ where
             said,
         };
         Ok(found.into_iter().map(row).collect())
+    }
+
+    pub(crate) async fn bisecting(&self, limit: u32) -> Result<Vec<RunId>, Error> {
+        let found: Vec<(String,)> = sqlx::query_as::<DB, _>(
+            "SELECT id FROM runs WHERE bisecting = 1 AND state = 2 AND pruned = 0 ORDER BY key LIMIT $1",
+        )
+        .bind(i64::from(limit.min(PAGE_MOST)))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(Error::while_doing("list runs that are searched"))?;
+        found.into_iter().map(|(id,)| name(&id)).collect()
+    }
+
+    pub(crate) async fn bisection(&self, run: &RunId) -> Result<Option<String>, Error> {
+        let found: Option<(Option<String>,)> =
+            sqlx::query_as::<DB, _>("SELECT bisection FROM runs WHERE id = $1")
+                .bind(run.as_str())
+                .fetch_optional(&self.pool)
+                .await
+                .map_err(Error::while_doing("read what a search came to"))?;
+        Ok(found.and_then(|(said,)| said))
     }
 
     pub(crate) async fn over_before(

@@ -8,7 +8,7 @@ use regatta_model::{Digest, RunId};
 use sqlx::{Connection as _, QueryBuilder, Sqlite as Database, SqliteConnection};
 
 use super::{Keys, Sqlite};
-use crate::codes::{DISTRUST, EARLIER, PRUNE};
+use crate::codes::{BISECTION, DISTRUST, EARLIER, PRUNE};
 use crate::codes::{of_blame, of_outcome, of_policy, of_state, to_sql};
 use crate::rows::{rest, to_json};
 use crate::{
@@ -95,6 +95,15 @@ async fn transact(
     }
     for head in &batch.heads {
         update_head(&mut transaction, head).await?;
+    }
+    for row in &batch.bisections {
+        sqlx::query(BISECTION)
+            .bind(&row.said)
+            .bind(i64::from(row.searching))
+            .bind(row.run.as_str())
+            .execute(&mut *transaction)
+            .await
+            .map_err(Error::while_doing("record what a search came to"))?;
     }
     transaction
         .commit()
@@ -352,7 +361,7 @@ async fn update_head(db: &mut SqliteConnection, head: &RunHead) -> Result<(), Er
     let summary = &head.summary;
     sqlx::query(
         "UPDATE runs SET state = ?, cancelled = ?, ended_ms = ?, sequence = ?, settled = ?, failing = ?, \
-         attempts = ?, rerun_after = ?, deep = ? WHERE id = ?",
+         attempts = ?, rerun_after = ?, deep = ?, bisecting = ? WHERE id = ?",
     )
     .bind(of_state(summary.state))
     .bind(i64::from(head.cancelled))
@@ -363,6 +372,7 @@ async fn update_head(db: &mut SqliteConnection, head: &RunHead) -> Result<(), Er
     .bind(to_sql(summary.progress.attempts))
     .bind(head.rerun_after.map(to_sql))
     .bind(i64::from(summary.deep))
+    .bind(i64::from(summary.bisecting))
     .bind(summary.run.as_str())
     .execute(db)
     .await

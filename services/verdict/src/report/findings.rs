@@ -9,6 +9,7 @@ use super::Builder;
 use super::case::CaseId;
 use super::cluster::clusters;
 use super::compare::{CellCompared, Compared};
+use super::searched;
 use super::series::{self, Change, Direction};
 
 /// Most case names of one finding.
@@ -23,14 +24,21 @@ pub(super) fn changes(builder: &Builder<'_>, compared: &Compared) -> Vec<Finding
     let mut allowed = Vec::new();
     let regressions = series::changes(builder, compared, Direction::Regressed);
     let mut firsts: BTreeMap<String, usize> = BTreeMap::new();
-    for change in &regressions {
+    let regressions = regressions
+        .into_iter()
+        .flat_map(|change| searched::parts(builder, change));
+    for (change, bisected) in regressions {
+        let change = &change;
         let tolerated = change
             .cells
             .iter()
             .all(|cell| builder.matrix.allow_failure(*cell));
         let earlier = firsts.len();
         let nth = *firsts.entry(change.first.clone()).or_insert(earlier);
-        let finding = regression((builder, compared), change, nth > 0, tolerated);
+        let mut finding = regression((builder, compared), change, nth > 0, tolerated);
+        if let Some(bisected) = bisected {
+            searched::tell(&mut finding, bisected);
+        }
         if tolerated {
             allowed.push(finding);
         } else {
@@ -130,6 +138,7 @@ fn finding(
         excerpt: excerpt(builder, &change.origins, &change.cases),
         clusters: clusters(builder, &change.origins, &change.cases),
         rate: None,
+        bisected: None,
     }
 }
 

@@ -64,6 +64,7 @@ pub(super) fn plain(
         excerpt: String::new(),
         clusters: Vec::new(),
         rate: None,
+        bisected: None,
     }
 }
 

@@ -73,6 +73,7 @@ impl World {
             submitted_ms: 0,
             ended_ms: None,
             deep: false,
+            bisecting: false,
             progress: Progress::default(),
         };
         let head = RunHead {
