@@ -143,6 +143,7 @@ fn a_search_goes_on_where_a_killed_server_left_it() {
     assert_eq!(bad, ["v5", "v9"], "{report:#}");
     let searches = server.get(&path).unwrap();
     let listed = server.get("/api/v1/runs?limit=100").unwrap();
+    assert_eq!(listed[0]["name"], "regatta (bisect)");
     assert_eq!(
         searches["gaps"][0]["runs"].as_array().unwrap().len() + 1,
         listed.as_array().unwrap().len(),

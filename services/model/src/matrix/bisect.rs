@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::check::Checked;
 use super::finding::{Finding, Spot};
 use super::read::{Read, Reader, Spanned, written};
-use super::scalars::{Whole, Word};
+use super::scalars::{Text, Whole, Word};
 use super::tree::{Kind, Node};
 use super::written::{self, Rerun, Written};
 use super::{Diagnostics, Matrix};
@@ -84,8 +84,8 @@ impl Matrix {
         }
     }
 
-    /// The same tests over these values only, each cell attempted once and compared with nothing. What is known to fail
-    /// counts as failing where `known_fails` says so.
+    /// The same tests over these values only, each cell attempted once and compared with nothing, under a name of its own, so
+    /// that it is no part of the matrix's history. What is known to fail counts as failing where `known_fails` says so.
     pub fn probe(
         &self,
         values: &[(String, Vec<String>)],
@@ -93,6 +93,10 @@ impl Matrix {
     ) -> Result<Self, Diagnostics> {
         let mut written = self.0.written.clone();
         written.only = Some(written::only(values));
+        written.name = Some(Spanned {
+            at: Spot::default(),
+            value: Text(format!("{} (bisect)", self.name())),
+        });
         written.compare = None;
         written.metrics = None;
         written.bisect = None;
