@@ -15,7 +15,7 @@ mod time;
 
 pub use import::Import;
 pub use load::Loaded;
-pub use pack::{Filter, PackOptions, Packed, Take, Times, is_one_file, pack, pack_directory};
+pub use pack::{Filter, PackOptions, Packed, Take, Times, Tree, is_one_file, pack, pack_directory};
 pub use save::Format;
 pub use time::rfc3339;
 

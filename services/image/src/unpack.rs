@@ -28,7 +28,7 @@ mod name;
 mod tree;
 
 use apply::Applier;
-pub(crate) use name::is_reserved;
+pub(crate) use name::{components, is_reserved};
 
 /// What was unpacked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

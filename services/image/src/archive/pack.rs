@@ -15,8 +15,10 @@ use crate::limits::UnpackLimits;
 use crate::unpack::is_reserved;
 
 mod entry;
+mod tree;
 
 use entry::Item;
+pub use tree::Tree;
 
 /// The time that [`Times::Fixed`] has by default: 1980-01-02, since zip files know none before 1980.
 const LONG_AGO: i64 = 315_619_200;
@@ -217,13 +219,8 @@ impl<'a, W: Write> Packer<'a, W> {
         self.wake()?;
         let mut bytes = name.as_os_str().as_bytes().to_vec();
         bytes.push(b'/');
-        self.entry(&Item {
-            path,
-            name: &bytes,
-            meta,
-            kind: EntryType::Directory,
-            link: &[],
-        })
+        let item = self.item((path, &bytes), meta, EntryType::Directory, &[]);
+        self.entry(&item, 0, io::empty())
     }
 
     fn file(&mut self, path: &Path, name: &Path, meta: &Metadata) -> Result<()> {
@@ -233,27 +230,24 @@ impl<'a, W: Write> Packer<'a, W> {
         }
         self.wake()?;
         let bytes = name.as_os_str().as_bytes();
-        let item = |kind, link| Item {
-            path,
-            name: bytes,
-            meta,
-            kind,
-            link,
-        };
         if meta.nlink() > 1 {
             let key = (meta.dev(), meta.ino());
             let first = self.linked.entry(key).or_insert_with(|| bytes.to_vec());
             if first != bytes {
                 let first = first.clone();
-                return self.entry(&item(EntryType::Link, &first));
+                let item = self.item((path, bytes), meta, EntryType::Link, &first);
+                return self.entry(&item, 0, io::empty());
             }
         }
         if kind.is_symlink() {
             let target = std::fs::read_link(path).map_err(|e| Error::at("read link", path, e))?;
-            return self.entry(&item(EntryType::Symlink, target.as_os_str().as_bytes()));
+            let target = target.as_os_str().as_bytes();
+            let item = self.item((path, bytes), meta, EntryType::Symlink, target);
+            return self.entry(&item, 0, io::empty());
         }
         if kind.is_fifo() {
-            return self.entry(&item(EntryType::Fifo, &[]));
+            let item = self.item((path, bytes), meta, EntryType::Fifo, &[]);
+            return self.entry(&item, 0, io::empty());
         }
         let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
         let flags = i32::try_from(flags.bits()).unwrap_or(0);
@@ -271,25 +265,45 @@ impl<'a, W: Write> Packer<'a, W> {
             .metadata()
             .map_err(|e| Error::at("look at", path, e))?
             .len();
+        let item = self.item((path, bytes), meta, EntryType::Regular, &[]);
+        self.entry(&item, size, file)
+    }
+
+    /// An entry for what is at a path of this host, under a name in the archive.
+    fn item<'i>(
+        &self,
+        (path, name): (&'i Path, &'i [u8]),
+        meta: &Metadata,
+        kind: EntryType,
+        link: &'i [u8],
+    ) -> Item<'i> {
+        let (options, time) = (&self.options, meta.mtime());
+        Item {
+            path,
+            name,
+            kind,
+            mode: meta.mode(),
+            owner: options.owner.unwrap_or((meta.uid(), meta.gid())),
+            time: match options.times {
+                Times::Fixed(time) => time,
+                Times::Clamped(most) => time.min(most),
+                Times::Kept => time,
+            },
+            link,
+        }
+    }
+
+    fn entry(&mut self, item: &Item<'_>, size: u64, content: impl io::Read) -> Result<()> {
+        self.packed.entries += 1;
         self.packed.bytes = self.packed.bytes.saturating_add(size);
-        if self.packed.bytes > self.options.limits.bytes {
-            let most = self.options.limits.bytes;
+        let limits = self.options.limits;
+        if self.packed.bytes > limits.bytes {
             return Err(Error::limit(
                 "the size of the files to pack",
                 "unpack.bytes",
-                most,
+                limits.bytes,
             ));
         }
-        self.entry_of(&item(EntryType::Regular, &[]), size, file)
-    }
-
-    fn entry(&mut self, item: &Item<'_>) -> Result<()> {
-        self.entry_of(item, 0, io::empty())
-    }
-
-    fn entry_of(&mut self, item: &Item<'_>, size: u64, content: impl io::Read) -> Result<()> {
-        self.packed.entries += 1;
-        let limits = self.options.limits;
         if self.packed.entries > limits.entries {
             return Err(Error::limit(
                 "the number of files to pack",
@@ -297,13 +311,6 @@ impl<'a, W: Write> Packer<'a, W> {
                 limits.entries,
             ));
         }
-        let (owner, times, xattrs) = (self.options.owner, self.options.times, self.options.xattrs);
-        entry::write(
-            &mut self.builder,
-            item,
-            (owner, times, xattrs),
-            size,
-            content,
-        )
+        entry::write(&mut self.builder, item, self.options.xattrs, size, content)
     }
 }

@@ -24,7 +24,7 @@ pub(super) enum Meaning {
 }
 
 /// Components of a name, `.` and empty ones left out.
-pub(super) fn components(path: &[u8], limits: &UnpackLimits) -> Result<Vec<Vec<u8>>> {
+pub(crate) fn components(path: &[u8], limits: &UnpackLimits) -> Result<Vec<Vec<u8>>> {
     if path.starts_with(b"/") {
         return Err(Error::hostile(path, "its name is absolute"));
     }

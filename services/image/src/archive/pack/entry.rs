@@ -2,15 +2,12 @@
 //! May not: write anything that differs from time to time.
 
 use std::collections::BTreeMap;
-use std::fs::Metadata;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use tar::EntryType;
 
-use super::Times;
 use crate::error::{Error, Result};
 use crate::limits;
 
@@ -20,36 +17,35 @@ pub(super) struct Item<'a> {
     pub(super) path: &'a Path,
     /// In the archive.
     pub(super) name: &'a [u8],
-    pub(super) meta: &'a Metadata,
     pub(super) kind: EntryType,
+    /// Permissions.
+    pub(super) mode: u32,
+    /// User and group id.
+    pub(super) owner: (u32, u32),
+    /// When it was changed, in seconds since 1970.
+    pub(super) time: i64,
     /// Target of a link.
     pub(super) link: &'a [u8],
 }
 
-/// Writes an entry: owner, times and whether attributes are kept, then its size and content.
+/// Writes an entry: whether its attributes are kept, then its size and content.
 pub(super) fn write<W: Write>(
     builder: &mut tar::Builder<W>,
     item: &Item<'_>,
-    (owner, times, xattrs): (Option<(u32, u32)>, Times, bool),
+    xattrs: bool,
     size: u64,
     content: impl io::Read,
 ) -> Result<()> {
     let mut header = tar::Header::new_ustar();
     header.set_entry_type(item.kind);
-    header.set_mode(item.meta.mode() & 0o7777);
-    let (uid, gid) = owner.unwrap_or((item.meta.uid(), item.meta.gid()));
-    header.set_uid(uid.into());
-    header.set_gid(gid.into());
+    header.set_mode(item.mode & 0o7777);
+    header.set_uid(item.owner.0.into());
+    header.set_gid(item.owner.1.into());
     header.set_size(size);
-    let time = match times {
-        Times::Fixed(time) => time,
-        Times::Clamped(most) => item.meta.mtime().min(most),
-        Times::Kept => item.meta.mtime(),
-    };
     let mut records: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-    match u64::try_from(time) {
+    match u64::try_from(item.time) {
         Ok(time) => header.set_mtime(time),
-        Err(_) => records.push((b"mtime".to_vec(), time.to_string().into_bytes())),
+        Err(_) => records.push((b"mtime".to_vec(), item.time.to_string().into_bytes())),
     }
     let fields = header.as_old_mut();
     for (field, key, value) in [
