@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::cells::Axis;
-use super::finding::{Finding, Spot, quote};
+use super::commits;
+use super::finding::{Finding, Spot, did_you_mean, one_of, quote};
 use super::read::Spanned;
 use super::scalars::Text;
 use super::steps::Checker;
 use super::template;
-use super::written::{Values, Written};
+use super::written::{LongValues, Values, Written};
 
 /// Most axes of a matrix.
 pub const AXES_MOST: usize = 64;
@@ -34,7 +35,7 @@ pub(super) fn axes(written: &Written) -> Result<Vec<Axis>, Vec<Finding>> {
             let expected = "up to 64 letters, digits, `-` and `_`, beginning with a letter";
             findings.push(Finding::new(name.at, message).expected(expected));
         }
-        let variable = super::axis_variable(&name.value);
+        let variable = axis_variable(&name.value);
         if let Some((other, first)) = variables.get(&variable) {
             let message = format!(
                 "the axes {} and {} are both {variable} in the container",
@@ -54,11 +55,16 @@ pub(super) fn axes(written: &Written) -> Result<Vec<Axis>, Vec<Finding>> {
                 let ordered = long.ordered.as_ref().is_some_and(|ordered| ordered.value);
                 (&long.values.value, long.values.at, ordered)
             }
+            Values::Commits(asked) => {
+                findings.push(commits::unknown(&name.value, asked));
+                continue;
+            }
         };
-        let values = axis_values(&name.value, list, at, &mut findings);
+        let list = axis_values(&name.value, list, at, &mut findings);
         axes.push(Axis {
+            titles: titles(&name.value, &values.value, &list, &mut findings),
             name: name.value.clone(),
-            values,
+            values: list,
             extra: Vec::new(),
             ordered,
         });
@@ -107,6 +113,46 @@ fn axis_values(
     list.iter().map(|value| value.value.0.clone()).collect()
 }
 
+/// What the values are to people.
+fn titles(
+    name: &str,
+    values: &Values,
+    list: &[String],
+    findings: &mut Vec<Finding>,
+) -> BTreeMap<String, String> {
+    let Values::Long(LongValues {
+        titles: Some(titles),
+        ..
+    }) = values
+    else {
+        return BTreeMap::new();
+    };
+    let known: BTreeSet<&str> = list.iter().map(String::as_str).collect();
+    let mut checker = Checker {
+        axes: Vec::new(),
+        findings: Vec::new(),
+    };
+    for (value, title) in titles.value.iter() {
+        checker.printable(title, "a title");
+        if !known.contains(value.value.as_str()) {
+            let message = format!(
+                "the axis {} has no value {}",
+                quote(name),
+                quote(&value.value)
+            );
+            let known = || list.iter().map(String::as_str);
+            let finding = Finding::new(value.at, message).expected(one_of(known()));
+            let finding = finding.help_if(did_you_mean(&value.value, known()));
+            checker.findings.push(finding);
+        }
+    }
+    findings.append(&mut checker.findings);
+    let titles = titles.value.iter();
+    titles
+        .map(|(value, title)| (value.value.clone(), title.value.0.clone()))
+        .collect()
+}
+
 /// Adds the values that only included cells have.
 fn extra_values(written: &Written, axes: &mut [Axis], findings: &mut Vec<Finding>) {
     let mut known: Vec<BTreeSet<String>> = axes
@@ -131,4 +177,19 @@ fn extra_values(written: &Written, axes: &mut [Axis], findings: &mut Vec<Finding
             }
         }
     }
+}
+
+/// The environment variable that tells a container its value of an axis.
+pub fn axis_variable(axis: &str) -> String {
+    let upper = |c: char| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_uppercase()
+        } else {
+            '_'
+        }
+    };
+    format!(
+        "REGATTA_AXIS_{}",
+        axis.chars().map(upper).collect::<String>()
+    )
 }

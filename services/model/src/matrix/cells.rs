@@ -21,12 +21,22 @@ pub struct Axis {
     pub extra: Vec<String>,
     /// Whether the order of the values means something (the oldest first).
     pub ordered: bool,
+    /// What values are to people, such as a commit's subject; not all have one.
+    pub titles: BTreeMap<String, String>,
 }
 
 impl Axis {
     /// The values and then the further ones.
     pub fn all(&self) -> impl Iterator<Item = &str> {
         self.values.iter().chain(&self.extra).map(String::as_str)
+    }
+
+    /// The value as a sentence names it: with its title, where it has one.
+    pub fn named(&self, value: &str) -> String {
+        match self.titles.get(value) {
+            Some(title) => format!("{value} (\"{title}\")"),
+            None => value.to_owned(),
+        }
     }
 
     /// The value with this index among all.

@@ -11,6 +11,7 @@ mod axes;
 mod bisect;
 mod cells;
 mod check;
+mod commits;
 mod diagnostic;
 mod finding;
 mod kinds;
@@ -33,9 +34,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use adjust::{ADJUSTMENTS_MOST, FIND_STEPS_MOST};
-pub use axes::AXES_MOST;
+pub use axes::{AXES_MOST, axis_variable};
 pub use bisect::BISECT_ATTEMPTS;
 pub use cells::{Axis, Baseline, Cells, Compare};
+pub use commits::{About, Commit, CommitRange, Look, NoCommits};
 pub use diagnostic::{DIAGNOSTICS_MOST, Diagnostic, Diagnostics};
 pub use kinds::{KINDS_MOST, Kind, Kinds, RANGES_MOST};
 pub use known::{Day, KNOWN_MOST, Known};
@@ -104,11 +106,27 @@ impl Matrix {
     /// Reads and checks `source`, YAML or JSON. `file` is its name, for messages and as the default of the
     /// matrix's name; nothing is read from it.
     pub fn parse(source: &str, file: &str) -> Result<Self, Diagnostics> {
+        Self::read(source, file, None)
+    }
+
+    /// The same where repositories are at hand: commits that are asked for are looked up, and become values like others.
+    pub fn parse_with(source: &str, file: &str, look: &mut Look<'_>) -> Result<Self, Diagnostics> {
+        Self::read(source, file, Some(look))
+    }
+
+    fn read(source: &str, file: &str, look: Option<&mut Look<'_>>) -> Result<Self, Diagnostics> {
         let told = |findings, pointer: &dyn Fn(Spot) -> String| {
             Diagnostics::new(file, source, findings, pointer)
         };
         let root = tree::read(source).map_err(|findings| told(findings, &|_| String::new()))?;
-        let (written, mut findings) = written::read(&root);
+        let (mut written, mut findings) = written::read(&root);
+        let unknown = match (&mut written, look) {
+            (Some(written), Some(look)) => commits::expand(written, look),
+            _ => Vec::new(),
+        };
+        // Without its values, what else is said of an axis cannot be checked.
+        let written = written.filter(|_| unknown.is_empty());
+        findings.extend(unknown);
         match written.map(|written| Self::new(written, file)) {
             Some(Ok(matrix)) if findings.is_empty() => return Ok(matrix),
             Some(Err(further)) => findings.extend(further),
@@ -119,7 +137,7 @@ impl Matrix {
 
     fn new(mut written: Written, file: &str) -> Result<Self, Vec<Finding>> {
         if written.name.is_none() {
-            let text = scalars::Text(stem(file).to_owned());
+            let text = scalars::Text(scalars::stem(file).to_owned());
             written.name = Some(read::Spanned {
                 at: Spot::default(),
                 value: text,
@@ -358,31 +376,5 @@ impl Matrix {
             let findings = vec![Finding::nowhere(message).help(help)];
             Diagnostics::new(&self.0.file, "", findings, &|_| String::new())
         })
-    }
-}
-
-/// The environment variable that tells a container its value of an axis.
-pub fn axis_variable(axis: &str) -> String {
-    let upper = |c: char| {
-        if c.is_ascii_alphanumeric() {
-            c.to_ascii_uppercase()
-        } else {
-            '_'
-        }
-    };
-    format!(
-        "REGATTA_AXIS_{}",
-        axis.chars().map(upper).collect::<String>()
-    )
-}
-
-/// A file's name without directories and ending.
-fn stem(file: &str) -> &str {
-    let name = file.rsplit('/').next().unwrap_or(file);
-    let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
-    if stem.is_empty() || stem.chars().any(char::is_control) {
-        "matrix"
-    } else {
-        stem
     }
 }

@@ -102,6 +102,18 @@ impl Reader {
     }
 }
 
+/// Whether the mapping in `node` has one of these keys, or one that is near, by which it is told from others that could
+/// stand there.
+pub(super) fn has_key(node: &Node, keys: &[&str]) -> bool {
+    match &node.kind {
+        Kind::Map(entries) => entries.iter().take(keys.len() + 8).any(|entry| {
+            let key = entry.key.as_str();
+            keys.contains(&key) || nearest(key, keys.iter().copied()).is_some()
+        }),
+        _ => false,
+    }
+}
+
 /// Whether an entry is what YAML makes of an unquoted `{{ ... }}`.
 fn is_braces(entry: &Entry) -> bool {
     entry.key.is_empty() || matches!(entry.value.kind, Kind::Map(_))

@@ -82,6 +82,7 @@ pub(super) fn restrict(
             values: kept.iter().filter(|at| **at < own).map(text).collect(),
             extra: kept.iter().filter(|at| **at >= own).map(text).collect(),
             ordered: axis.ordered,
+            titles: axis.titles.clone(),
         });
         moved.push(kept.into_iter().zip(0..).collect());
     }

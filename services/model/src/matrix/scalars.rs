@@ -197,3 +197,14 @@ impl JsonSchema for Later {
         json_schema!({ "not": {} })
     }
 }
+
+/// A file's name without directories and ending.
+pub(super) fn stem(file: &str) -> &str {
+    let name = file.rsplit('/').next().unwrap_or(file);
+    let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
+    if stem.is_empty() || stem.chars().any(char::is_control) {
+        "matrix"
+    } else {
+        stem
+    }
+}

@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use crate::container::{Limits, Network};
 use crate::plan::VolumePlan;
 
+use super::commits;
 use super::finding::{Finding, Spot, quote};
 use super::plan::{CommandMould, LimitsChange, Mould, StepMould, is_absolute, is_user};
 use super::read::{Map, Spanned};
 use super::scalars::Text;
 use super::template::{self, Template};
-use super::written::{self, Run, Written};
+use super::written::{self, File, Run, Written};
 
 /// How long set-up and test may take where nothing is said, in milliseconds.
 pub const TIMEOUT_DEFAULT_MS: u64 = 600_000;
@@ -262,8 +263,16 @@ impl Checker<'_> {
         }
         let mut files = Vec::new();
         for file in written.files.iter().flat_map(|files| &files.value) {
-            let from = self.filled(&file.value.from, "`from`");
-            files.push((from, self.path(&file.value.to, "`to`")));
+            match &file.value {
+                File::Copy(copy) => {
+                    let from = self.filled(&copy.from, "`from`");
+                    files.push((from, self.path(&copy.to, "`to`")));
+                }
+                File::Checkout(checkout) => {
+                    let finding = commits::misplaced(checkout, &self.axes);
+                    self.findings.push(finding);
+                }
+            }
         }
         let setup = written.setup.as_ref();
         Mould {

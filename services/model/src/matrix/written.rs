@@ -11,9 +11,10 @@ use crate::plan::Keep;
 
 use super::adapters::Test;
 use super::bisect::Bisect;
+use super::commits::{Checkout, CommitValues};
 use super::finding::{Finding, Spot};
 use super::known::Day;
-use super::read::{Map, Read, Reader, Spanned, written};
+use super::read::{Map, Read, Reader, Spanned, has_key, written};
 use super::scalars::{Later, OneOrMany, Rate, Text, Whole, Word};
 use super::tree::{Kind, Node};
 use super::units::{Cpus, Duration, Size};
@@ -118,10 +119,12 @@ written! {
         values: "values" => Spanned<List<Text>>,
         /// Whether the order of the values means something.
         ordered: "ordered" => Optional<bool>,
+        /// What values are to people, such as a commit's subject: shown beside them in findings.
+        titles: "titles" => Optional<Map<Text>>,
     }
 }
 
-/// An axis: its values, or a mapping with `values` and `ordered`.
+/// An axis: its values, or a mapping with `values` and `ordered`, or the commits of a repository.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub(super) enum Values {
@@ -129,12 +132,17 @@ pub(super) enum Values {
     Short(#[schemars(extend("minItems" = 1))] List<Text>),
     /// With more to say.
     Long(LongValues),
+    /// The commits of a repository.
+    Commits(CommitValues),
 }
 
 impl Read for Values {
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
         match &node.kind {
             Kind::List(_) => Read::read(node, reader).map(Self::Short),
+            Kind::Map(_) if has_key(node, &["git", "range", "every"]) => {
+                CommitValues::read(node, reader).map(Self::Commits)
+            }
             Kind::Map(_) => LongValues::read(node, reader).map(Self::Long),
             Kind::Scalar(scalar) => {
                 let expected = "a list of values, or a mapping with `values` and `ordered`";
@@ -178,9 +186,28 @@ written! {
     }
 }
 
+/// What is copied in: files, or those of a commit.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum File {
+    /// Of this machine.
+    Copy(FileCopy),
+    /// Of a repository.
+    Checkout(Checkout),
+}
+
+impl Read for File {
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        if has_key(node, &["checkout"]) {
+            return Checkout::read(node, reader).map(Self::Checkout);
+        }
+        FileCopy::read(node, reader).map(Self::Copy)
+    }
+}
+
 written! {
     /// Files or a directory to copy in.
-    File {
+    FileCopy {
         /// Relative to the matrix file; takes templates.
         from: "from" => Spanned<Text>,
         /// An absolute path in the container; takes templates.

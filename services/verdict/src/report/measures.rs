@@ -7,7 +7,7 @@ use regatta_model::metric::{Better, MEASURED, MetricChange, MetricComparison};
 use regatta_model::report::{Finding, FindingKind};
 use regatta_model::{CellNumber, HostName};
 
-use super::findings::capital;
+use super::findings::{capital, named};
 use super::others::plain;
 use super::{AttemptRow, Builder, METRICS_LISTED_MOST};
 use crate::metrics::pairs::{self, Estimate, Pair};
@@ -300,14 +300,15 @@ pub(super) fn findings(builder: &Builder<'_>, compared: &[MetricComparison]) -> 
             format!(", the most of {} cells", ones.len())
         };
         let axis = capital(&compare.axis);
+        let (this, other) = (named(builder, &version), named(builder, &before));
         let text = match change {
             MetricChange::Slower | MetricChange::Faster => format!(
-                "{axis} {version} is {} than {before}: {metric}, median {}{cells}",
+                "{axis} {this} is {} than {other}: {metric}, median {}{cells}",
                 change.name(),
                 largest.told()
             ),
             _ => format!(
-                "{axis} {version} has {} {metric} than {before}: median {}{cells}",
+                "{axis} {this} has {} {metric} than {other}: median {}{cells}",
                 change.name(),
                 largest.told()
             ),
