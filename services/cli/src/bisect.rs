@@ -11,13 +11,15 @@ use regatta_verdict::judge::Policy;
 use crate::args::BisectArgs;
 use crate::client::Client;
 use crate::context::{Context, Failure};
+use crate::git::Which;
 use crate::local::{self, Need, processors};
 use crate::pin::{self, Source};
 use crate::run::{give, ready};
 use crate::watch::{self, Watched};
 
 pub(crate) async fn bisect(context: &Context, options: BisectArgs) -> Result<ExitCode, Failure> {
-    let source = pin::read(context, &options.file)?;
+    // `every` leaves commits out so that all others can be run; of these, few are.
+    let source = pin::read(context, &options.file, Which::All)?;
     let axes = source.matrix.axes();
     let axis = axes.iter().find(|axis| axis.name == options.axis);
     let axis = axis.ok_or_else(|| {
@@ -45,6 +47,7 @@ pub(crate) async fn bisect(context: &Context, options: BisectArgs) -> Result<Exi
     let wanted = Wanted {
         axis: options.axis.clone(),
         values: values.clone(),
+        names: values.iter().map(|value| axis.named(value)).collect(),
         groups: vec![options.case.iter().cloned().collect()],
         rule: Policy::of(&source.matrix).rule(),
         attempts_most: u32::MAX,
@@ -56,7 +59,7 @@ pub(crate) async fn bisect(context: &Context, options: BisectArgs) -> Result<Exi
             source: &source,
             options: &options,
             values: &values,
-            pins: None,
+            pins: Pins::default(),
         };
         rounds.run(Search::new(wanted.clone()), slots).await
     };
@@ -80,8 +83,8 @@ struct Rounds<'a> {
     source: &'a Source,
     options: &'a BisectArgs,
     values: &'a [String],
-    /// What all rounds run, once it is known.
-    pins: Option<Pins>,
+    /// What is known of what rounds run: the same in each.
+    pins: Pins,
 }
 
 impl Rounds<'_> {
@@ -104,16 +107,15 @@ impl Rounds<'_> {
 
     /// Runs each layer, all at once.
     async fn round(&mut self, search: &mut Search, layers: Vec<Vec<usize>>) -> Result<(), Failure> {
-        let pins = match &self.pins {
-            Some(pins) => pins.clone(),
-            None => ready(self.context, self.client, self.source).await?,
-        };
-        self.pins = Some(pins.clone());
+        let all = self.probe(&layers.concat())?;
+        let new = ready(self.context, self.client, &all, &self.pins).await?;
+        self.pins.images.extend(new.images);
+        self.pins.files.extend(new.files);
         let mut runs = Vec::new();
         for layer in layers {
             let key = uuid::Uuid::new_v4().to_string();
             let probe = self.probe(&layer)?;
-            let run = give(self.client, &probe, pins.clone(), &key).await?;
+            let run = give(self.client, &probe, self.pins.clone(), &key).await?;
             runs.push((layer, run.run));
         }
         let mut runs = runs.into_iter();
@@ -158,6 +160,7 @@ impl Rounds<'_> {
             file: self.source.file.clone(),
             directory: self.source.directory.clone(),
             matrix,
+            checkouts: self.source.checkouts.clone(),
         })
     }
 }

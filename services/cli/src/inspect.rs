@@ -1,5 +1,6 @@
 //! `check` and `schema`: what a matrix means, without running it. May not: need a data directory.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use regatta_model::matrix::Matrix;
@@ -7,6 +8,7 @@ use serde::Serialize;
 
 use crate::args::CheckArgs;
 use crate::context::{Context, Failure};
+use crate::git::Which;
 
 #[derive(Serialize)]
 struct Checked<'a> {
@@ -34,15 +36,19 @@ struct CheckedAxis<'a> {
     name: &'a str,
     values: &'a [String],
     ordered: bool,
+    /// What values are to people, such as the subjects of commits.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    titles: &'a BTreeMap<String, String>,
 }
 
 pub(crate) fn check(context: &Context, options: &CheckArgs) -> Result<ExitCode, Failure> {
-    let source = crate::pin::read(context, &options.file)?;
+    let source = crate::pin::read(context, &options.file, Which::Chosen)?;
     let matrix = &source.matrix;
     let axes = matrix.axes().iter().map(|axis| CheckedAxis {
         name: &axis.name,
         values: &axis.values,
         ordered: axis.ordered,
+        titles: &axis.titles,
     });
     let checked = Checked {
         name: matrix.name(),
@@ -75,12 +81,17 @@ pub(crate) fn check(context: &Context, options: &CheckArgs) -> Result<ExitCode, 
         .unwrap_or(0);
     for axis in &checked.axes {
         let ordered = if axis.ordered { " (ordered)" } else { "" };
-        anstream::println!(
-            "  {:width$}  {} values{ordered}: {}",
-            axis.name,
-            axis.values.len(),
-            values(axis.values)
-        );
+        let (name, count) = (axis.name, axis.values.len());
+        if axis.titles.is_empty() {
+            let values = values(axis.values);
+            anstream::println!("  {name:width$}  {count} values{ordered}: {values}");
+            continue;
+        }
+        anstream::println!("  {name:width$}  {count} values{ordered}:");
+        for value in axis.values {
+            let title = axis.titles.get(value).map_or("", String::as_str);
+            anstream::println!("  {:width$}  {value}  {title}", "");
+        }
     }
     if let Some(explained) = &checked.explained {
         let words: Vec<String> = explained.test.iter().map(|word| quoted(word)).collect();

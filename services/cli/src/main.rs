@@ -16,6 +16,7 @@ mod commit;
 mod context;
 mod doctor;
 mod exec;
+mod git;
 mod history;
 mod hosts;
 mod image;

@@ -1,14 +1,16 @@
-//! Turns what a matrix names (a Containerfile, a tag, a directory of files) into digests, before a run depends on
+//! Turns what a matrix names (a Containerfile, a tag, a directory of files, a commit) into digests, before a run depends on
 //! them. May not: change the matrix.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use regatta_image::reference::Reference;
 use regatta_model::Digest;
-use regatta_model::matrix::Matrix;
+use regatta_model::matrix::{CommitRange, Matrix};
 use regatta_model::run::Pins;
 
 use crate::context::{Context, Failure};
+use crate::git::{Elsewhere, Repository, Which};
 use crate::image::{self, Building};
 use crate::progress::Bars;
 
@@ -17,19 +19,30 @@ pub(crate) const PINS_MOST: usize = 256;
 
 /// A matrix and where it came from.
 pub(crate) struct Source {
+    /// As it is submitted: as it was written, but with commits in the place of those that it asks for.
     pub(crate) text: String,
     /// As messages name it.
     pub(crate) file: String,
     /// What relative paths in it are relative to.
     pub(crate) directory: PathBuf,
     pub(crate) matrix: Matrix,
+    /// Sources of files that are commits.
+    pub(crate) checkouts: BTreeMap<String, Checkout>,
+}
+
+/// A commit of which files are made.
+#[derive(Clone)]
+pub(crate) struct Checkout {
+    repository: Repository,
+    /// The whole of it.
+    hash: String,
 }
 
 /// Longest matrix, in bytes.
 const MATRIX_MOST: u64 = 1 << 20;
 
-/// Reads and checks a matrix; `-` is standard input.
-pub(crate) fn read(context: &Context, path: &Path) -> Result<Source, Failure> {
+/// Reads and checks a matrix, with the commits that are wanted of it; `-` is standard input.
+pub(crate) fn read(context: &Context, path: &Path, which: Which) -> Result<Source, Failure> {
     use std::io::Read as _;
     let mut bytes = Vec::new();
     let (file, directory) = if path == Path::new("-") {
@@ -58,29 +71,72 @@ pub(crate) fn read(context: &Context, path: &Path) -> Result<Source, Failure> {
     let text = String::from_utf8(bytes)
         .map_err(|error| Failure::wrong(format!("{file}: not UTF-8: {error}")))?;
     let color = crate::color::Paint::for_stderr(context.global.color).is_on();
-    let matrix =
-        Matrix::parse(&text, &file).map_err(|errors| Failure::wrong(errors.render(color)))?;
+    let mut checkouts = BTreeMap::new();
+    let mut look = |asked: &CommitRange| {
+        let repository = Repository::open(&directory, &asked.repository)?;
+        let listed = repository.range(asked, which)?;
+        let commits = listed.into_iter().map(|listed| {
+            let checkout = Checkout {
+                repository: repository.clone(),
+                hash: listed.hash,
+            };
+            checkouts.insert(asked.source(&listed.commit.value), checkout);
+            listed.commit
+        });
+        Ok(commits.collect())
+    };
+    let matrix = Matrix::parse_with(&text, &file, &mut look)
+        .map_err(|errors| Failure::wrong(errors.render(color)))?;
     Ok(Source {
-        text,
+        text: if checkouts.is_empty() {
+            text
+        } else {
+            matrix.to_json().to_string()
+        },
         file,
         directory,
         matrix,
+        checkouts,
     })
 }
 
-/// Finds, builds or fetches every image, and packs every `files` source, into this machine's store. What only the
-/// server can know (a tag in its own store) is left to it.
-pub(crate) async fn pin(context: &Context, source: &Source, local: bool) -> Result<Pins, Failure> {
+/// Finds, builds or fetches every image, and packs every `files` source, into this machine's store, those aside that are
+/// `known`. What only the server can know (a tag in its own store) is left to it.
+pub(crate) async fn pin(
+    context: &Context,
+    source: &Source,
+    local: bool,
+    known: &Pins,
+) -> Result<Pins, Failure> {
     let mut pins = Pins::default();
     let wrong = |error: regatta_model::matrix::Diagnostics| Failure::wrong(error.render(false));
-    for name in source.matrix.images(PINS_MOST).map_err(wrong)? {
+    let mut images = source.matrix.images(PINS_MOST).map_err(wrong)?;
+    images.retain(|name| !known.images.contains_key(name));
+    for name in images {
         if let Some(digest) = image(context, source, &name, local).await? {
             pins.images.insert(name, digest);
         }
     }
-    for from in source.matrix.file_sources(PINS_MOST).map_err(wrong)? {
-        let digest = files(context, source, &from).await?;
+    let mut sources = source.matrix.file_sources(PINS_MOST).map_err(wrong)?;
+    sources.retain(|from| !known.files.contains_key(from));
+    let mut elsewhere = Elsewhere::default();
+    for from in sources {
+        let (digest, lacks) = files(context, source, &from).await?;
+        elsewhere.submodules = elsewhere.submodules.max(lacks.submodules);
+        elsewhere.pointers = elsewhere.pointers.max(lacks.pointers);
         pins.files.insert(from, digest);
+    }
+    if elsewhere.submodules > 0 {
+        context.say(format_args!(
+            "commits have up to {} submodules, which are empty directories in their files",
+            elsewhere.submodules
+        ));
+    }
+    if elsewhere.pointers > 0 {
+        context.say(format_args!(
+            "commits have up to {} files that Git LFS keeps, of which they have the pointers only",
+            elsewhere.pointers
+        ));
     }
     Ok(pins)
 }
@@ -128,19 +184,27 @@ async fn image(
         .map(Some)
 }
 
-/// Packs a file or directory into a tar in the store.
-async fn files(context: &Context, source: &Source, from: &str) -> Result<Digest, Failure> {
+/// Packs a file, a directory or a commit into a tar in the store.
+async fn files(
+    context: &Context,
+    source: &Source,
+    from: &str,
+) -> Result<(Digest, Elsewhere), Failure> {
     let path = source.directory.join(from);
+    let checkout = source.checkouts.get(from).cloned();
     let store = context.images()?;
     let shown = format!("{}: files: {from}", source.file);
-    let packed = tokio::task::spawn_blocking(move || -> Result<Digest, String> {
+    let packed = tokio::task::spawn_blocking(move || -> Result<_, String> {
         let mut tar = tempfile::tempfile().map_err(|error| error.to_string())?;
-        regatta_image::archive::pack(&path, &mut tar).map_err(|error| error.to_string())?;
+        let elsewhere = if let Some(Checkout { repository, hash }) = checkout {
+            repository.pack(&hash, &mut tar)?
+        } else {
+            regatta_image::archive::pack(&path, &mut tar).map_err(|error| error.to_string())?;
+            Elsewhere::default()
+        };
         std::io::Seek::rewind(&mut tar).map_err(|error| error.to_string())?;
-        store
-            .ingest(tar, None)
-            .map(|(digest, _)| digest)
-            .map_err(|error| error.to_string())
+        let (digest, _) = store.ingest(tar, None).map_err(|error| error.to_string())?;
+        Ok((digest, elsewhere))
     });
     packed
         .await

@@ -8,6 +8,7 @@ use regatta_model::run::{Pins, RunSummary, Submission};
 use crate::args::{Format, RunArgs, SubmitArgs};
 use crate::client::Client;
 use crate::context::{Context, Failure};
+use crate::git::Which;
 use crate::image;
 use crate::local::{self, Need, processors};
 use crate::output::{finish, print_json, report_files};
@@ -17,7 +18,10 @@ use crate::watch;
 /// Runs a matrix here (or on the named server) and reports.
 pub(crate) async fn run(context: &Context, options: RunArgs) -> Result<ExitCode, Failure> {
     let files = report_files(&options.report)?;
-    let source = narrowed(pin::read(context, &options.file)?, &options.only)?;
+    let source = narrowed(
+        pin::read(context, &options.file, Which::Chosen)?,
+        &options.only,
+    )?;
     let slots = options.jobs.unwrap_or_else(processors);
     let key = uuid::Uuid::new_v4().to_string();
     let work =
@@ -28,7 +32,10 @@ pub(crate) async fn run(context: &Context, options: RunArgs) -> Result<ExitCode,
 /// Hands a matrix to a server.
 pub(crate) async fn submit(context: &Context, options: SubmitArgs) -> Result<ExitCode, Failure> {
     let files = report_files(&options.report)?;
-    let source = narrowed(pin::read(context, &options.file)?, &options.only)?;
+    let source = narrowed(
+        pin::read(context, &options.file, Which::Chosen)?,
+        &options.only,
+    )?;
     if context.global.server.is_none() {
         return Err(Failure::wrong(
             "submit needs a server: name one with --server or REGATTA_SERVER, or use `regatta run`, which needs none",
@@ -106,22 +113,23 @@ pub(crate) async fn hand_in(
     source: &Source,
     key: &str,
 ) -> Result<RunSummary, Failure> {
-    let pins = ready(context, client, source).await?;
+    let pins = ready(context, client, source, &Pins::default()).await?;
     give(client, source, pins, key).await
 }
 
-/// Pins a matrix, and brings its images where the server does not share this machine's.
+/// Pins what of a matrix is not `known`, and brings it where the server does not share this machine's images.
 pub(crate) async fn ready(
     context: &Context,
     client: &Client,
     source: &Source,
+    known: &Pins,
 ) -> Result<Pins, Failure> {
     let local = context.is_local();
     if !local {
         // Before images are built and brought for a server that is not there.
         client.bytes("readyz").await?;
     }
-    let pins = pin::pin(context, source, local).await?;
+    let pins = pin::pin(context, source, local, known).await?;
     if !local {
         image::bring(context, client, &pins).await?;
     }

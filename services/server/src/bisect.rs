@@ -121,6 +121,7 @@ async fn try_search(app: &App, leader: &ActorHandle, run: &RunId) -> Answer<()> 
         let mut search = Search::new(Wanted {
             axis: gap.axis.clone(),
             values: gap.values.clone(),
+            names: gap.names.clone(),
             groups: gap.groups.clone(),
             rule: Policy::of(&own).rule(),
             attempts_most: left,

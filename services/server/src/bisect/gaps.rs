@@ -18,6 +18,8 @@ pub(super) struct Gap {
     pub(super) with: BTreeMap<String, String>,
     /// Both ends, and what lies between; the good one first.
     pub(super) values: Vec<String>,
+    /// The same as sentences name them.
+    pub(super) names: Vec<String>,
     /// The cases of each finding, those first that have most.
     pub(super) groups: Vec<Vec<String>>,
 }
@@ -59,12 +61,8 @@ fn gap(whole: &Matrix, matrix: &Matrix, report: &Report, finding: &Finding) -> O
     let cell = report.cells.iter().find(|cell| cell.cell == *shows)?;
     let mut with = cell.axes.clone();
     with.remove(axis);
-    let values: Vec<&str> = whole
-        .axes()
-        .iter()
-        .find(|known| known.name == *axis)?
-        .all()
-        .collect();
+    let looked = whole.axes().iter().find(|known| known.name == *axis)?;
+    let values: Vec<&str> = looked.all().collect();
     let place = |wanted: &String| values.iter().position(|value| value == wanted);
     let (good, bad) = (place(last_good)?, place(first_bad)?);
     let mut between: Vec<String> = values
@@ -90,6 +88,7 @@ fn gap(whole: &Matrix, matrix: &Matrix, report: &Report, finding: &Finding) -> O
         last_good: last_good.clone(),
         first_bad: first_bad.clone(),
         with,
+        names: between.iter().map(|value| looked.named(value)).collect(),
         values: between,
         groups: vec![finding.cases.clone()],
     })

@@ -27,6 +27,8 @@ pub struct Wanted {
     pub axis: String,
     /// Its values, the oldest first.
     pub values: Vec<String>,
+    /// The same as sentences name them, with their titles.
+    pub names: Vec<String>,
     /// Cases, those first that probably broke together; an empty group is the test as a whole.
     pub groups: Vec<Vec<String>>,
     /// By which the first bad value is compared with the last good one.
@@ -40,6 +42,7 @@ pub struct Wanted {
 pub struct Search {
     axis: String,
     values: Vec<String>,
+    names: Vec<String>,
     rule: Rule,
     groups: Vec<Group>,
     attempts_most: u32,
@@ -95,6 +98,7 @@ impl Search {
         Self {
             axis: wanted.axis,
             values: wanted.values,
+            names: wanted.names,
             rule: wanted.rule,
             groups: wanted.groups.into_iter().map(group).collect(),
             attempts_most: wanted.attempts_most,

@@ -15,7 +15,7 @@ impl Search {
     pub(super) fn of(&self, group: &Group) -> Bisected {
         let posterior = group.bisection.posterior();
         let value = |place: usize| self.values.get(place).cloned();
-        let name = |place: usize| self.values.get(place).map_or("", String::as_str);
+        let name = |place: usize| self.names.get(place).map_or("", String::as_str);
         let axis = self.axis.as_str();
         let what = match group.cases.as_slice() {
             [] => "the test".to_owned(),
@@ -59,7 +59,7 @@ impl Search {
                 let text = format!(
                     "Nothing broke {what} between {axis} {} and {} (probability {}): they fail equally often.",
                     name(0),
-                    self.values.last().map_or("", String::as_str),
+                    self.names.last().map_or("", String::as_str),
                     percent(probability),
                 );
                 (BisectedAs::None, (None, None), probability, text)
