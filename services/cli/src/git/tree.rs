@@ -51,7 +51,7 @@ impl Repository {
         let mut git = self.git();
         git.args(["cat-file", "--batch"]).stdin(Stdio::piped());
         let mut objects = Objects::start(Running::start(&mut git)).ok_or_else(failed)?;
-        let mut tree = Tree::new(out);
+        let mut tree = Tree::new(out).map_err(|error| error.to_string())?;
         let mut elsewhere = Elsewhere::default();
         let mut line = Vec::new();
         loop {
@@ -77,7 +77,13 @@ impl Repository {
                     elsewhere.submodules += 1;
                     tree.directory(entry.path)
                 }
-                ("120000", Some(size)) if size <= longest => {
+                ("120000", Some(size)) if size > longest => {
+                    let path = String::from_utf8_lossy(entry.path);
+                    return Err(format!(
+                        "{path:?} of the commit {hash} is a link that no system has: of {size} bytes"
+                    ));
+                }
+                ("120000", Some(size)) => {
                     let mut target = Vec::new();
                     let mut object = objects.object(entry.hash, size).ok_or_else(missing)?;
                     object.read_to_end(&mut target).map_err(|_| missing())?;

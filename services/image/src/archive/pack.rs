@@ -77,6 +77,16 @@ impl Default for PackOptions<'_> {
     }
 }
 
+impl PackOptions<'_> {
+    /// The defaults with the limits of the environment.
+    fn limited() -> Result<Self> {
+        Ok(Self {
+            limits: UnpackLimits::from_environment()?,
+            ..Self::default()
+        })
+    }
+}
+
 /// What was packed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Packed {
@@ -100,14 +110,14 @@ pub fn is_one_file(archive: impl Read) -> Result<bool> {
     Ok(is_file && entries.next().transpose().map_err(failed)?.is_none())
 }
 
-/// Packs a file or directory with the default options: a file as `./NAME`, by which [`is_one_file`] knows it,
+/// Packs a file or directory with the default options and the limits of the environment: a file as `./NAME`, by which [`is_one_file`] knows it,
 /// a directory's content without the directory.
 pub fn pack(path: &Path, out: impl Write) -> Result<Packed> {
     let meta = std::fs::metadata(path).map_err(|e| Error::at("find", path, e))?;
     if meta.is_dir() {
-        return pack_directory(path, PackOptions::default(), out);
+        return pack_directory(path, PackOptions::limited()?, out);
     }
-    let mut packer = Packer::new(PackOptions::default(), out);
+    let mut packer = Packer::new(PackOptions::limited()?, out);
     let name = path
         .file_name()
         .ok_or_else(|| Error::Refused(format!("{} has no name", path.display())))?;

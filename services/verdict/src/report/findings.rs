@@ -64,7 +64,10 @@ fn regression(
         (count, false) => format!("{count} tests of {}", builder.matrix.name()),
         (count, true) => format!("{count} more tests of {}", builder.matrix.name()),
     };
-    let (first, last) = (named(builder, &change.first), named(builder, &change.last));
+    let (first, last) = (
+        named(builder, axis, &change.first),
+        named(builder, axis, &change.last),
+    );
     let scope = scope(builder, &change.origins);
     let tolerated = if tolerated {
         " (its cells are allowed to fail)"
@@ -91,7 +94,10 @@ fn fix((builder, compared): (&Builder<'_>, &Compared), change: &Change) -> Findi
     } else {
         "fails"
     };
-    let (first, last) = (named(builder, &change.first), named(builder, &change.last));
+    let (first, last) = (
+        named(builder, axis, &change.first),
+        named(builder, axis, &change.last),
+    );
     let text = format!(
         "{} {first} mended {what}{scope}, which {fails} with {last}",
         capital(axis)
@@ -229,9 +235,8 @@ fn axis<'a>(builder: &'a Builder<'_>) -> &'a str {
         .map_or("", |compare| compare.axis.as_str())
 }
 
-/// A value of the axis of the comparison, as a sentence names it.
-pub(super) fn named(builder: &Builder<'_>, value: &str) -> String {
-    let name = axis(builder);
+/// A value of an axis, as a sentence names it.
+pub(super) fn named(builder: &Builder<'_>, name: &str, value: &str) -> String {
     let axis = builder.matrix.axes().iter().find(|axis| axis.name == name);
     axis.map_or_else(|| value.to_owned(), |axis| axis.named(value))
 }

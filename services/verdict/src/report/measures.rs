@@ -300,7 +300,8 @@ pub(super) fn findings(builder: &Builder<'_>, compared: &[MetricComparison]) -> 
             format!(", the most of {} cells", ones.len())
         };
         let axis = capital(&compare.axis);
-        let (this, other) = (named(builder, &version), named(builder, &before));
+        let named = |value: &str| named(builder, &compare.axis, value);
+        let (this, other) = (named(&version), named(&before));
         let text = match change {
             MetricChange::Slower | MetricChange::Faster => format!(
                 "{axis} {this} is {} than {other}: {metric}, median {}{cells}",

@@ -7,6 +7,7 @@ use regatta_model::report::{Finding, FindingKind};
 use regatta_model::{CellNumber, Outcome};
 
 use super::compare::Compared;
+use super::findings::named;
 use super::{AttemptRow, Builder, chance, failures, known};
 
 /// Most cells that a finding lists.
@@ -120,7 +121,7 @@ pub(super) fn which_cells(builder: &Builder<'_>, cells: &[CellNumber]) -> String
     let shared: Vec<String> = shared
         .unwrap_or_default()
         .iter()
-        .map(|(axis, value)| format!("{axis} {value}"))
+        .map(|(axis, value)| format!("{axis} {}", named(builder, axis, value)))
         .collect();
     let shared = shared.join(", ");
     match (cells.len(), shared.is_empty()) {

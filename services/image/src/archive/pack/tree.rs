@@ -14,14 +14,14 @@ use crate::error::{Error, Result};
 use crate::unpack::{components, is_reserved};
 
 /// An archive that is given its entries one by one, a directory before what is in it. All belong to root, and have the
-/// same time, as with [`PackOptions::default`], whose limits hold. Names are bytes relative to the directory; one that
+/// same time, as with [`PackOptions::default`]; the limits are those of the environment. Names are bytes relative to the directory; one that
 /// means a place outside, or that no file can have, is an error.
 pub struct Tree<W: Write>(Packer<'static, W>);
 
 impl<W: Write> Tree<W> {
     /// Nothing yet.
-    pub fn new(out: W) -> Self {
-        Self(Packer::new(PackOptions::default(), out))
+    pub fn new(out: W) -> Result<Self> {
+        Ok(Self(Packer::new(PackOptions::limited()?, out)))
     }
 
     /// A directory.
