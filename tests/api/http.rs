@@ -12,6 +12,21 @@ use serde_json::Value;
 use crate::kit::{Agent, fresh, http, matrix, problem, until};
 
 #[tokio::test]
+async fn a_matrix_that_asks_for_commits_is_told_to_come_by_the_command() {
+    let (_data, server) = fresh(5000).await;
+    let text = "image: mini:1\naxes:\n  commit: {git: /work/boat, range: v1..v2}\n\
+                files: [{checkout: commit, to: /src}]\ntest: {run: 'true'}\n";
+    let refused = problem(server.api.submit_text(text).await).await;
+    assert_eq!(
+        (refused.status, refused.line, refused.column),
+        (422, Some(3), Some(17)),
+        "{refused:?}"
+    );
+    assert_eq!(refused.pointer.as_deref(), Some("/axes/commit/git"));
+    assert!(refused.detail.contains("`regatta submit`"), "{refused:?}");
+}
+
+#[tokio::test]
 async fn whatever_is_wrong_is_told_as_a_problem() {
     let (_data, server) = fresh(5000).await;
     let run = server.api.submit(&matrix(1)).await;

@@ -1,6 +1,7 @@
 //! The command as people use it on one machine: from a matrix file to a report, nothing started before.
 
 mod bisect;
+mod commits;
 mod exec;
 mod history;
 mod metrics;

@@ -3,6 +3,7 @@
 
 mod adapters;
 mod cells;
+mod commits;
 mod good;
 mod hostile;
 mod wrong;

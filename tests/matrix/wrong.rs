@@ -3,9 +3,19 @@
 
 use std::fs;
 
-use regatta_model::matrix::Matrix;
+use regatta_model::matrix::{Diagnostics, Matrix};
 
+use crate::commits::look;
 use crate::fixtures;
+
+/// As the command reads it where its name says that repositories are at hand, else as a server does.
+fn parse(source: &str, name: &str) -> Result<Matrix, Diagnostics> {
+    if name.starts_with("looked-") {
+        Matrix::parse_with(source, name, &mut look)
+    } else {
+        Matrix::parse(source, name)
+    }
+}
 
 #[test]
 fn every_wrong_matrix_gets_its_error() {
@@ -16,7 +26,7 @@ fn every_wrong_matrix_gets_its_error() {
     for file in &files {
         let source = fs::read_to_string(file).unwrap();
         let name = file.file_name().unwrap().to_str().unwrap();
-        let told = match Matrix::parse(&source, name) {
+        let told = match parse(&source, name) {
             Ok(matrix) => panic!("{name} is accepted, with {} cells", matrix.cells().count()),
             Err(wrong) => wrong.render(false),
         };
@@ -48,7 +58,7 @@ fn every_golden_file_has_its_matrix() {
 fn every_error_has_its_line_and_pointer() {
     for file in fixtures("wrong", &["yaml", "json"]) {
         let source = fs::read_to_string(&file).unwrap();
-        let wrong = Matrix::parse(&source, "m").unwrap_err();
+        let wrong = parse(&source, file.file_name().unwrap().to_str().unwrap()).unwrap_err();
         for diagnostic in &wrong {
             let line = usize::try_from(diagnostic.line).unwrap();
             assert!(

@@ -195,7 +195,7 @@ impl Repository {
             .output()
             .is_ok_and(|output| output.status.success());
         let note = match (merged, self.is_shallow()) {
-            (_, true) => "the clone is shallow: commits before its end are not there".to_owned(),
+            (_, true) => "its history is cut off there".to_owned(),
             (true, _) => format!(
                 "`{first_shown}` came in by a merge, and a range follows the first parent of each commit"
             ),
