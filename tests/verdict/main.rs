@@ -8,6 +8,7 @@ mod judge;
 mod measured;
 mod report;
 mod results;
+mod sequential;
 mod shards;
 mod stats;
 mod trust;
