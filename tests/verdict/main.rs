@@ -3,6 +3,7 @@
 mod chance;
 mod compared;
 mod dialects;
+mod grid;
 mod history;
 mod judge;
 mod measured;
