@@ -414,6 +414,32 @@ compare: {axis: lib, baseline: 1}
 ";
 
 #[test]
+fn of_findings_of_as_many_cases_in_one_version_the_surest_comes_first() {
+    let text = TWO_AXES.replace("[1, 2, 3, 4]", "[1, 2]");
+    let matrix = matrix(&text);
+    let report = Race::run(&matrix, |values, ordinal| {
+        let fails = match (values["lib"], values["python"]) {
+            ("2", "a") if ordinal % 3 != 0 => &["x"][..],
+            ("2", "b") => &["y"],
+            _ => &[],
+        };
+        let exit = if fails.is_empty() { EXIT_0 } else { EXIT_1 };
+        (exit, cases(&["x", "y"], fails))
+    })
+    .report();
+    let found = regressions(&report);
+    let found: Vec<(&str, f64)> = found
+        .iter()
+        .map(|finding| (finding.case.as_deref().unwrap(), finding.confidence))
+        .collect();
+    let [(first, sure), (second, less)] = found[..] else {
+        panic!("{found:?}")
+    };
+    assert_eq!((first, second), ("y", "x"), "{found:?}");
+    assert!(sure > less && less >= 0.99, "{found:?}");
+}
+
+#[test]
 fn what_breaks_in_all_lines_is_one_finding_and_what_breaks_in_one_says_which() {
     let matrix = matrix(TWO_AXES);
     let race = Race::run(&matrix, |values, _| {

@@ -1,6 +1,7 @@
 //! When the test on two versions believes a break, and when it asks for more. May not: weigh evidence by itself.
 
-use regatta_verdict::sequential::{Answer, Depth, Record, Rule, Sides, Told};
+use regatta_verdict::fdr::{LEVEL, by_probability};
+use regatta_verdict::sequential::{Answer, Depth, Record, Rule, Sides, Told, probability};
 
 const USUAL: Rule = Rule {
     error_rate: 0.01,
@@ -91,5 +92,53 @@ fn an_outage_of_both_sides_is_no_regression_however_long_it_lasts() {
         }
         let over = sides(&"x".repeat(41), &format!(".{}", "x".repeat(40)));
         assert_eq!(over.answer(&rule), Answer::Unresolved);
+    }
+}
+
+/// All that up to so many reruns of either side can say, after a failure of the candidate.
+fn all_sides(most: u32) -> Vec<Sides> {
+    let records: Vec<Record> = (0..=most)
+        .flat_map(|runs| (0..=runs).map(move |failed| Record { failed, runs }))
+        .collect();
+    let mut all = Vec::new();
+    for earlier in [(0, 0), (0, 20), (1, 20), (4, 20), (0, 60)] {
+        for reruns in &records {
+            for controls in &records {
+                let mut sides = sides("x", ".");
+                (sides.earlier.failed, sides.earlier.runs) = earlier;
+                (sides.candidate.reruns, sides.reruns) = (*reruns, reruns.runs);
+                (sides.baseline.reruns, sides.controls) = (*controls, controls.runs);
+                all.push(sides);
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn of_any_list_of_regressions_none_has_to_be_left_out_for_its_share_of_false_ones() {
+    let all = all_sides(10);
+    for depth in [Depth::Usual, Depth::Deep] {
+        for error_rate in [0.001, 0.01, LEVEL, 0.2, 0.5] {
+            let rule = Rule {
+                error_rate,
+                depth,
+                ..USUAL
+            };
+            let regressed = all
+                .iter()
+                .filter(|sides| sides.answer(&rule) == Answer::Regressed);
+            let real: Vec<f64> = regressed
+                .map(|sides| probability(sides.score(depth)))
+                .collect();
+            assert!(real.len() > 100, "{} at {error_rate}", real.len());
+            // Whichever of them come together: each is sure enough by itself.
+            let least = real.iter().copied().fold(1.0, f64::min);
+            assert!(
+                1.0 - least <= error_rate.min(LEVEL) + 1e-12,
+                "{least} at {error_rate}"
+            );
+            assert!(by_probability(&real, LEVEL).into_iter().all(|kept| kept));
+        }
     }
 }

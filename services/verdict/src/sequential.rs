@@ -6,6 +6,8 @@
 //! unknown and averaged over a grid. The grid and its weights, the limits and the order of reruns are the policy that
 //! `ops/docs/verdicts.md` measures.
 
+use crate::fdr;
+
 /// Rates at which a case may fail for no reason, and how common each is.
 const FLAKE_RATES: [(f64, f64); 12] = [
     (0.0002, 0.30),
@@ -123,7 +125,7 @@ pub enum Depth {
 /// How much evidence is enough.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rule {
-    /// How often an answer may be wrong, above 0 and below 0.5.
+    /// How often an answer may be wrong, above 0 and below 0.5. A regression is never told with more than [`fdr::LEVEL`].
     pub error_rate: f64,
     /// Reruns of each side at most; with 0, the first failure decides.
     pub reruns_most: u32,
@@ -256,7 +258,9 @@ impl Sides {
             return Answer::Regressed;
         }
         let error_rate = rule.error_rate.clamp(1e-9, 0.499);
-        let enough = odds(error_rate);
+        // Of any list of regressions, however long, the mean probability of being false is at most the level: there is none
+        // to be left out of it afterwards.
+        let (enough, enough_regressed) = (odds(error_rate), odds(error_rate.min(fdr::LEVEL)));
         let (candidate, controls) = (self.candidate.all(), self.baseline.reruns);
         let doubted = controls.failed > 0 || !candidate.only_failed();
         let needed = if doubted { CONTROLS_DOUBTED } else { CONTROLS };
@@ -267,7 +271,7 @@ impl Sides {
         }
         let (failed, passed) = controls.split();
         let believed =
-            score >= enough && failed <= CONTROLS_FAIL_MOST * (failed + passed);
+            score >= enough_regressed && failed <= CONTROLS_FAIL_MOST * (failed + passed);
         if believed && controls.runs >= needed {
             return Answer::Regressed;
         }
