@@ -28,7 +28,7 @@ fn a_version_that_takes_a_fifth_more_is_named_and_one_that_does_not_is_not() {
     let report = done.expect(0).json();
     assert_eq!(report["conclusion"], "passed");
     let attempts = report["cells"][1]["attempts"].as_array().unwrap();
-    assert_eq!(attempts.len(), 11, "{report}");
+    assert_eq!(attempts.len(), 12, "{report}");
     assert_eq!(attempts[0]["metrics"]["queries"]["value"], 1204.0);
     let detail = attempts[0]["detail"].as_str().unwrap();
     assert!(
@@ -44,7 +44,7 @@ fn a_version_that_takes_a_fifth_more_is_named_and_one_that_does_not_is_not() {
     };
     for (metric, change) in [("queries", "more"), ("BenchmarkJoin", "slower")] {
         assert_eq!(of(1, metric)["change"], change, "{report}");
-        assert_eq!(of(1, metric)["pairs"], 11);
+        assert_eq!(of(1, metric)["pairs"], 12);
         let ratio = of(1, metric)["ratio"].as_f64().unwrap();
         assert!((1.18..1.22).contains(&ratio), "{ratio}");
         let third = of(2, metric)["change"].as_str().unwrap();
@@ -78,4 +78,56 @@ fn a_version_that_takes_a_fifth_more_is_named_and_one_that_does_not_is_not() {
         .expect(0)
         .out;
     assert!(csv.contains("queries=1204"), "{csv}");
+}
+
+/// With `calm` the second version measures a fifth more each time; with `moody` nearly a third more, but a little less in every
+/// third attempt: twelve pairs do not show it, and do not exclude it.
+const MOODY: &str = r#"
+name: moody
+image: busybox
+axes: {lib: {values: [1.0, 2.0], ordered: true}, mood: [calm, moody]}
+test:
+  run: |
+    case $REGATTA_AXIS_LIB-$REGATTA_AXIS_MOOD-$((REGATTA_ATTEMPT % 3)) in
+      2.0-calm-*) queries=1200 ;;
+      2.0-moody-0) queries=950 ;;
+      2.0-moody-*) queries=1300 ;;
+      *) queries=1000 ;;
+    esac
+    echo "{\"queries\": {\"value\": $queries, \"better\": \"lower\"}}" > $REGATTA_RESULTS/metrics.json
+compare: {axis: lib, baseline: 1.0}
+metrics: {compare: true}
+"#;
+
+#[test]
+fn what_the_first_pairs_leave_open_is_measured_as_often_again_once_and_nothing_else_is() {
+    regatta_tests::need_root();
+    let data = Data::new();
+    busybox::import(&data);
+    for (rerun, moody, change) in [("", 24, "more"), ("rerun: {at-most: 0}", 12, "unclear")] {
+        let file = data.file("matrix.yaml", &format!("{MOODY}{rerun}\n"));
+        let done = data.run(["run", file.to_str().unwrap(), "--json"]);
+        let report = done.expect(0).json();
+        for cell in report["cells"].as_array().unwrap() {
+            let expected = if cell["axes"]["mood"] == "moody" {
+                moody
+            } else {
+                12
+            };
+            let attempts = cell["attempts"].as_array().unwrap();
+            assert_eq!(attempts.len(), expected, "{rerun}: {report}");
+        }
+        let compared = report["metrics"].as_array().unwrap();
+        let queries = compared.iter().filter(|one| one["metric"] == "queries");
+        let mut queries: Vec<(u64, &str)> = queries
+            .map(|one| {
+                let change = one["change"].as_str().unwrap();
+                (one["pairs"].as_u64().unwrap(), change)
+            })
+            .collect();
+        queries.sort_unstable();
+        let mut wanted = [(12, "more"), (u64::try_from(moody).unwrap(), change)];
+        wanted.sort_unstable();
+        assert_eq!(queries, wanted, "{rerun}: {report}");
+    }
 }

@@ -36,6 +36,7 @@ struct Args {
 enum Name {
     Sequential,
     Outages,
+    Histories,
     Simple,
     Fdr,
     Bisect,
@@ -79,6 +80,7 @@ fn main() -> io::Result<()> {
         let table = match name {
             Name::Sequential => sequential::table(&args),
             Name::Outages => sequential::outages(&args),
+            Name::Histories => sequential::histories(&args),
             Name::Simple => sequential::simple(&args),
             Name::Fdr => many::table(&args),
             Name::Bisect => bisect::table(&args),

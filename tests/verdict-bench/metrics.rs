@@ -3,7 +3,7 @@
 use regatta_sim::chance::Chance;
 use regatta_verdict::metrics::pairs::{Pair, estimate};
 use regatta_verdict::metrics::series::change_points;
-use regatta_verdict::metrics::{Change, Look, Policy, SECONDS_LEAST, judge};
+use regatta_verdict::metrics::{Change, Policy, SECONDS_LEAST, judge};
 
 use crate::table::{Cell, Table};
 use crate::{Args, normal, percent};
@@ -61,12 +61,12 @@ pub fn table(args: &Args) -> Table {
                 let mut seen = pairs(&mut chance, policy.pairs, slower, noise, tailed);
                 let more = pairs(&mut chance, policy.pairs, slower, noise, tailed);
                 ten += u64::from(one_look(&seen, &policy));
-                let mut change = judge(&seen, SECONDS_LEAST, Look::First, &policy).change;
+                let mut change = judge(&seen, SECONDS_LEAST, &policy).change;
                 seen.extend(more);
                 twenty += u64::from(one_look(&seen, &policy));
                 let open = change == Change::Open;
                 if open {
-                    change = judge(&seen, SECONDS_LEAST, Look::Last, &policy).change;
+                    change = judge(&seen, SECONDS_LEAST, &policy).change;
                 }
                 ran.push(if open { 20.0 } else { 10.0 });
                 found += u64::from(change == Change::Worse);

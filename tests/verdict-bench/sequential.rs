@@ -10,6 +10,9 @@ use crate::{Args, happens, percent};
 /// Earlier runs of the baseline, beside the one of this run.
 const EARLIER: u32 = 20;
 
+/// Other numbers of them.
+const EARLIER_OTHERS: [u32; 3] = [0, 10, 50];
+
 /// What the test on two versions is run by, usually.
 pub const USUAL: Rule = Rule {
     error_rate: 0.01,
@@ -63,6 +66,11 @@ fn runs(count: u32, mut fails: impl FnMut() -> bool) -> Record {
 
 /// What is known when a case fails in the candidate and passes in the baseline.
 pub fn triggered(chance: &mut Chance, world: &World) -> Sides {
+    triggered_after(EARLIER, chance, world)
+}
+
+/// The same with so many earlier runs of the baseline.
+fn triggered_after(earlier: u32, chance: &mut Chance, world: &World) -> Sides {
     let first = |failed| Told {
         first: Record { failed, runs: 1 },
         ..Told::default()
@@ -70,7 +78,7 @@ pub fn triggered(chance: &mut Chance, world: &World) -> Sides {
     Sides {
         candidate: first(1),
         baseline: first(0),
-        earlier: runs(EARLIER, || happens(chance, world.flake)),
+        earlier: runs(earlier, || happens(chance, world.flake)),
         ..Sides::default()
     }
 }
@@ -203,6 +211,7 @@ pub fn outages(args: &Args) -> Table {
             args.trials
         ),
         &[
+            "rule",
             "outage fails",
             "regressed",
             "of them without a failed control",
@@ -211,7 +220,11 @@ pub fn outages(args: &Args) -> Table {
             "reruns",
         ],
     );
-    for outage in [1.0, 0.6, 0.3, 0.1] {
+    let shares = [1.0, 0.8, 0.6, 0.3, 0.1];
+    let rows = [("usual", USUAL), ("deep", DEEP)]
+        .into_iter()
+        .flat_map(|rule| shares.map(|share| (rule, share)));
+    for ((name, rule), outage) in rows {
         let world = World {
             outage,
             ..World::new(0.001, 0.0)
@@ -221,7 +234,7 @@ pub fn outages(args: &Args) -> Table {
         for _ in 0..args.trials {
             let mut sides = triggered(&mut chance, &world);
             let mut trusting = sides;
-            let answer = settle(&mut chance, &world, &mut sides, &USUAL);
+            let answer = settle(&mut chance, &world, &mut sides, &rule);
             with.add(answer, &sides);
             let clean = sides.baseline.reruns.failed == 0;
             by_luck += u64::from(answer == Answer::Regressed && clean);
@@ -230,13 +243,64 @@ pub fn outages(args: &Args) -> Table {
         }
         let share = |hits| Cell::Share(hits, args.trials);
         table.rows.push(vec![
+            Cell::text(name),
             Cell::text(percent(outage)),
             share(with.regressed),
             share(by_luck),
             share(with.unresolved),
-            share(without.regressed),
+            if rule.depth == Depth::Usual {
+                share(without.regressed)
+            } else {
+                Cell::text("")
+            },
             Cell::mean(&with.reruns),
         ]);
+    }
+    table
+}
+
+pub fn histories(args: &Args) -> Table {
+    let mut table = Table::new(
+        "histories",
+        format!(
+            "The usual test with other numbers of earlier runs of the baseline; {} trials a number.",
+            args.trials
+        ),
+        &[
+            "earlier runs",
+            "flake rate",
+            "false regressions",
+            "reruns",
+            "broken 50%: not regressed",
+            "unresolved",
+            "reruns",
+        ],
+    );
+    for earlier in EARLIER_OTHERS {
+        for flake in FLAKES {
+            let mut chance = Chance::new(args.seed);
+            let mut tally = |broken| {
+                let world = World::new(flake, broken);
+                let mut tally = Tally::default();
+                for _ in 0..args.trials {
+                    let mut sides = triggered_after(earlier, &mut chance, &world);
+                    let answer = settle(&mut chance, &world, &mut sides, &USUAL);
+                    tally.add(answer, &sides);
+                }
+                tally
+            };
+            let share = |hits| Cell::Share(hits, args.trials);
+            let (nothing, half) = (tally(0.0), tally(0.5));
+            table.rows.push(vec![
+                Cell::text(earlier),
+                Cell::text(percent(flake)),
+                share(nothing.regressed),
+                Cell::mean(&nothing.reruns),
+                share(half.unbroken),
+                share(half.unresolved),
+                Cell::mean(&half.reruns),
+            ]);
+        }
     }
     table
 }

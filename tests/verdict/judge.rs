@@ -265,10 +265,10 @@ fn a_break_is_asked_for_on_both_sides_until_it_is_sure() {
         // Two reruns, then controls beside them, only controls where only they are missing.
         (&["a"], &["."], None, 2, 0),
         (&["a", "a"], &["."], None, 1, 2),
-        (&["a", "a", "a"], &["."], None, 0, 4),
-        (&["a", "a", "a"], &[".", ".", "."], None, 0, 2),
+        (&["a", "a", "a"], &["."], None, 2, 2),
+        (&["a", "a", "a", "a"], &[".", ".", "."], None, 0, 2),
         (
-            &["a", "a", "a"],
+            &["a", "a", "a", "a"],
             &[".", ".", ".", ".", "."],
             Some(Failed),
             0,

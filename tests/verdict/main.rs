@@ -3,11 +3,13 @@
 mod chance;
 mod compared;
 mod dialects;
+mod grid;
 mod history;
 mod judge;
 mod measured;
 mod report;
 mod results;
+mod sequential;
 mod shards;
 mod stats;
 mod trust;

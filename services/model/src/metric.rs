@@ -84,7 +84,7 @@ pub struct MetricComparison {
     pub high: Option<f64>,
     /// Cell less baseline, in the metric's unit.
     pub difference: Option<f64>,
-    /// Of Wilcoxon's signed-rank test, two-sided.
+    /// Of Wilcoxon's signed-rank test, two-sided; twice that of one look, since there may be two.
     pub p: Option<f64>,
     /// What it comes to.
     pub change: MetricChange,

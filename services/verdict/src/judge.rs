@@ -261,7 +261,7 @@ pub fn next(cell: &[AttemptFacts], baseline: Option<Baseline<'_>>, policy: &Poli
 }
 
 /// Whether the cell may be run again after the faults that it met.
-fn faults_bearable(cell: &[AttemptFacts], policy: &Policy) -> bool {
+pub fn faults_bearable(cell: &[AttemptFacts], policy: &Policy) -> bool {
     let ended = cell
         .iter()
         .filter(|a| a.outcome != Outcome::Cancelled && !a.is_decisive());

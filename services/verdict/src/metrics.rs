@@ -42,15 +42,6 @@ impl Default for Policy {
     }
 }
 
-/// Which look at the pairs this is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Look {
-    /// The first; as many pairs can still be run.
-    First,
-    /// After the extension; there is no other.
-    Last,
-}
-
 /// What the pairs of a metric come to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -61,7 +52,7 @@ pub enum Change {
     Better,
     /// Neither was shown.
     None,
-    /// Run as many pairs again, then look for the last time.
+    /// Neither shown nor excluded: after a first look, as many pairs again may tell.
     Open,
     /// Fewer usable pairs than a look needs.
     TooFew,
@@ -78,9 +69,9 @@ pub struct Finding {
     pub p: f64,
 }
 
-/// Judges the pairs of one metric. `least`: differences below it are no finding, in the metric's unit. A change is one whose
-/// p-value at this look is below half of the policy's, whose ratio is large enough, and whose difference is.
-pub fn judge(pairs: &[Pair], least: f64, look: Look, policy: &Policy) -> Finding {
+/// Judges the pairs of one metric, at either look. `least`: differences below it are no finding, in the metric's unit. A change
+/// is one whose p-value at this look is below half of the policy's, whose ratio is large enough, and whose difference is.
+pub fn judge(pairs: &[Pair], least: f64, policy: &Policy) -> Finding {
     let usable: Vec<Pair> = pairs.iter().copied().filter(Pair::is_usable).collect();
     if usable.len() < policy.pairs_least.max(1) {
         return Finding {
@@ -90,14 +81,19 @@ pub fn judge(pairs: &[Pair], least: f64, look: Look, policy: &Policy) -> Finding
         };
     }
     let estimate = pairs::estimate(&usable, 1.0 - policy.p);
-    let shown = estimate.p < policy.p / 2.0 && estimate.difference.abs() >= least;
+    let shown = estimate.p < policy.p / 2.0;
+    // What the interval excludes, more pairs would hardly show.
     let open = estimate.high >= policy.ratio || estimate.low <= 1.0 / policy.ratio;
-    let change = match look {
-        _ if shown && estimate.ratio >= policy.ratio => Change::Worse,
-        _ if shown && estimate.ratio <= 1.0 / policy.ratio => Change::Better,
-        // What the interval excludes, more pairs would hardly show.
-        Look::First if open => Change::Open,
-        Look::First | Look::Last => Change::None,
+    let change = if estimate.difference.abs() < least {
+        Change::None
+    } else if shown && estimate.ratio >= policy.ratio {
+        Change::Worse
+    } else if shown && estimate.ratio <= 1.0 / policy.ratio {
+        Change::Better
+    } else if open {
+        Change::Open
+    } else {
+        Change::None
     };
     Finding {
         change,

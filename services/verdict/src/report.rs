@@ -15,6 +15,7 @@ mod findings;
 mod grid;
 mod input;
 mod known;
+mod looks;
 mod measures;
 mod others;
 mod pair;
@@ -42,6 +43,7 @@ use measures::Measures;
 use others::HostFaults;
 
 pub use input::{AttemptRow, CaseNames, ReportInput};
+pub use looks::Looks;
 
 /// Up to so many cells, a report lists all of them.
 pub const CELLS_FULL: u64 = 10_000;

@@ -6,6 +6,8 @@
 //! unknown and averaged over a grid. The grid and its weights, the limits and the order of reruns are the policy that
 //! `ops/docs/verdicts.md` measures.
 
+use crate::fdr;
+
 /// Rates at which a case may fail for no reason, and how common each is.
 const FLAKE_RATES: [(f64, f64); 12] = [
     (0.0002, 0.30),
@@ -37,11 +39,15 @@ const PRIOR: f64 = 0.05;
 /// Earlier runs of a baseline count for no more than so many.
 const EARLIER_MOST: f64 = 50.0;
 
-/// Reruns of the baseline at the same time, before a break is believed.
+/// Reruns of the baseline at the same time, before a break is believed that showed in every run.
 const CONTROLS: u32 = 4;
 
-/// The same where one of them failed: then something else may have happened to both sides.
+/// The same where the candidate also passed, or a control failed: then something else may happen to both sides at times.
 const CONTROLS_DOUBTED: u32 = 6;
+
+/// Where a larger share of the controls fails, no break is believed: the test knows no rates of chance failures as high, and
+/// would take any such candidate for broken.
+const CONTROLS_FAIL_MOST: f64 = 2.0 / 3.0;
 
 /// Reruns that are asked for together.
 const ROUND: u32 = 2;
@@ -119,7 +125,7 @@ pub enum Depth {
 /// How much evidence is enough.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rule {
-    /// How often an answer may be wrong, above 0 and below 0.5.
+    /// How often an answer may be wrong, above 0 and below 0.5. A regression is never told with more than [`fdr::LEVEL`].
     pub error_rate: f64,
     /// Reruns of each side at most; with 0, the first failure decides.
     pub reruns_most: u32,
@@ -198,6 +204,11 @@ pub fn probability(score: f64) -> f64 {
     1.0 / (1.0 + (-score).exp())
 }
 
+/// The score at which an answer is wrong as often as this, above 0 and below 0.5.
+fn odds(error_rate: f64) -> f64 {
+    ((1.0 - error_rate) / error_rate).ln()
+}
+
 /// A sum of numbers that are given, and kept, by their logarithms: none of them is lost for being small.
 #[derive(Default)]
 struct Sum {
@@ -220,13 +231,9 @@ impl Sides {
     /// The logarithm of the odds that the candidate broke it. Once a control failed, only controls speak for the
     /// baseline: what was before is another world.
     pub fn score(&self, depth: Depth) -> f64 {
-        self.score_with(self.baseline.reruns, depth)
-    }
-
-    fn score_with(&self, controls: Record, depth: Depth) -> f64 {
         let candidate = self.candidate.all().split();
-        let (failed, passed) = controls.split();
-        if controls.failed > 0 {
+        let (failed, passed) = self.baseline.reruns.split();
+        if failed > 0.0 {
             return score_of((failed, passed), candidate, depth, true);
         }
         let (failed_before, passed_before) = self.earlier.split();
@@ -251,37 +258,37 @@ impl Sides {
             return Answer::Regressed;
         }
         let error_rate = rule.error_rate.clamp(1e-9, 0.499);
-        let enough = ((1.0 - error_rate) / error_rate).ln();
-        let controls = self.baseline.reruns;
-        let needed = match controls.failed {
-            0 => CONTROLS,
-            _ => CONTROLS_DOUBTED,
-        };
+        // Of any list of regressions, however long, the mean probability of being false is at most the level: there is none
+        // to be left out of it afterwards.
+        let (enough, enough_regressed) = (odds(error_rate), odds(error_rate.min(fdr::LEVEL)));
+        let (candidate, controls) = (self.candidate.all(), self.baseline.reruns);
+        let doubted = controls.failed > 0 || !candidate.only_failed();
+        let needed = if doubted { CONTROLS_DOUBTED } else { CONTROLS };
         let needed = needed.min(rule.reruns_most);
         let score = self.score(rule.depth);
         if score <= -enough {
             return Answer::Unbroken;
         }
-        if score >= enough && controls.runs >= needed {
+        let (failed, passed) = controls.split();
+        let believed =
+            score >= enough_regressed && failed <= CONTROLS_FAIL_MOST * (failed + passed);
+        if believed && controls.runs >= needed {
             return Answer::Regressed;
         }
         let left = |had: u32| rule.reruns_most.saturating_sub(had);
         let round = |had: u32| (ROUND - had % ROUND).min(left(had));
-        // Where only controls are missing, only controls are asked for.
-        let clean = Record {
-            runs: controls.runs.max(needed),
-            ..controls
-        };
+        // Where only controls are missing, only controls are asked for. What they would say if they all passed is not taken
+        // for granted: twice as many flaky cases would get this far.
         let missing = needed
             .saturating_sub(controls.runs)
             .min(left(self.controls));
-        if missing > 0 && self.score_with(clean, rule.depth) >= enough {
+        if believed && missing > 0 {
             return Answer::Ask {
                 candidate: 0,
                 controls: missing,
             };
         }
-        let failed_again = self.candidate.all().failed > 1;
+        let failed_again = candidate.failed > 1;
         match (
             round(self.reruns),
             if failed_again {
@@ -302,9 +309,7 @@ impl Sides {
     pub fn has_drifted(&self, rule: &Rule) -> bool {
         let before = self.earlier.and(self.baseline.first);
         let controls = self.baseline.reruns;
-        let error_rate = rule.error_rate.clamp(1e-9, 0.499);
-        controls.failed > 1
-            && score(before, controls, Depth::Usual, false)
-                >= ((1.0 - error_rate) / error_rate).ln()
+        let enough = odds(rule.error_rate.clamp(1e-9, 0.499));
+        controls.failed > 1 && score(before, controls, Depth::Usual, false) >= enough
     }
 }

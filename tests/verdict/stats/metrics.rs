@@ -2,7 +2,7 @@
 
 use regatta_verdict::metrics::pairs::{Pair, estimate, signed_rank};
 use regatta_verdict::metrics::series::{change_points, t_test};
-use regatta_verdict::metrics::{Change, Look, Policy, SECONDS_LEAST, judge, reported};
+use regatta_verdict::metrics::{Change, Policy, SECONDS_LEAST, judge, reported};
 use serde_json::Value;
 
 use super::{close, numbers, reference, rows};
@@ -105,7 +105,7 @@ fn what_was_not_measured_is_left_out_of_a_series() {
 #[test]
 fn a_change_needs_a_small_p_value_a_ratio_and_a_difference() {
     let policy = Policy::default();
-    let first = |pairs: &[Pair]| judge(pairs, SECONDS_LEAST, Look::First, &policy).change;
+    let first = |pairs: &[Pair]| judge(pairs, SECONDS_LEAST, &policy).change;
     assert_eq!(first(&pairs(10, 2.0, 1.10)), Change::Worse);
     assert_eq!(first(&pairs(10, 2.0, 0.90)), Change::Better);
     assert_eq!(
@@ -115,14 +115,8 @@ fn a_change_needs_a_small_p_value_a_ratio_and_a_difference() {
     );
     // 1.10 of 0.3 s is 30 ms more.
     let short = pairs(20, 0.3, 1.10);
-    assert_eq!(
-        judge(&short, SECONDS_LEAST, Look::Last, &policy).change,
-        Change::None
-    );
-    assert_eq!(
-        judge(&short, 0.02, Look::Last, &policy).change,
-        Change::Worse
-    );
+    assert_eq!(judge(&short, SECONDS_LEAST, &policy).change, Change::None);
+    assert_eq!(judge(&short, 0.02, &policy).change, Change::Worse);
     assert_eq!(first(&pairs(7, 2.0, 1.10)), Change::TooFew);
     let mut lost = pairs(10, 2.0, 1.10);
     lost[3].candidate = f64::NAN;
@@ -134,19 +128,17 @@ fn a_change_needs_a_small_p_value_a_ratio_and_a_difference() {
 }
 
 #[test]
-fn a_look_that_leaves_it_open_asks_once_for_more() {
+fn what_one_look_leaves_open_more_pairs_may_show() {
     let policy = Policy::default();
     // Seven pairs half as slow again, three faster: p is .027 at this look.
     let mut doubtful = pairs(10, 2.0, 1.5);
     for pair in doubtful.iter_mut().take(3) {
         pair.candidate = 1.7;
     }
-    let look = |pairs: &[Pair], look| judge(pairs, SECONDS_LEAST, look, &policy);
-    let finding = look(&doubtful, Look::First);
-    assert_eq!(finding.change, Change::Open);
-    assert_eq!(look(&doubtful, Look::Last).change, Change::None);
+    let look = |pairs: &[Pair]| judge(pairs, SECONDS_LEAST, &policy);
+    assert_eq!(look(&doubtful).change, Change::Open);
     doubtful.extend(pairs(10, 2.0, 1.5));
-    let last = look(&doubtful, Look::Last);
+    let last = look(&doubtful);
     assert_eq!(last.change, Change::Worse);
     // Twice that of the look: there were two.
     let estimate = last.estimate.unwrap();
@@ -156,8 +148,8 @@ fn a_look_that_leaves_it_open_asks_once_for_more() {
 #[test]
 fn many_metrics_need_more_than_each_alone() {
     let policy = Policy::default();
-    let found = judge(&pairs(10, 2.0, 1.10), SECONDS_LEAST, Look::First, &policy);
-    let not = judge(&pairs(10, 2.0, 1.0), SECONDS_LEAST, Look::First, &policy);
+    let found = judge(&pairs(10, 2.0, 1.10), SECONDS_LEAST, &policy);
+    let not = judge(&pairs(10, 2.0, 1.0), SECONDS_LEAST, &policy);
     // .0039 · 12 is below .05, .0039 · 13 above.
     let among = |others: usize| {
         let mut findings = vec![not; others];

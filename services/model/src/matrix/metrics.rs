@@ -57,11 +57,12 @@ impl Matrix {
 }
 
 /// How many pairs show a single change among the metrics of so many cells: all in the same direction, `n` pairs have a p-value
-/// of 2 to the power of 1 - n, which the number of comparisons multiplies; and one of them may go the other way.
+/// of 2 to the power of 2 - n over both looks at them, which the number of comparisons multiplies; and one of them may go the other
+/// way.
 pub(super) fn pairs(cells: u64) -> u32 {
     let comparisons = cells.saturating_mul(METRICS_EXPECTED * LEVEL_INVERSE);
     let doublings = u64::BITS - comparisons.saturating_sub(1).leading_zeros();
-    METRIC_PAIRS.max(doublings + 2)
+    METRIC_PAIRS.max(doublings + 3)
 }
 
 pub(super) fn compares(written: &Written) -> bool {

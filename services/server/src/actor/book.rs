@@ -3,6 +3,7 @@
 
 mod doubt;
 mod judging;
+mod pairs;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,8 @@ use regatta_scheduler::{Again, Next, Work};
 use regatta_store::{EndedRow, RunHead, StateRow};
 use regatta_verdict::earlier::Earlier;
 use regatta_verdict::judge::{self, AttemptFacts, Brief, Policy, is_decisive};
+
+use pairs::Pairs;
 
 use super::bits::Bits;
 use super::facts::{facts_of, is_failing};
@@ -45,6 +48,8 @@ pub(super) struct OpenRun {
     former: Option<Arc<[Former]>>,
     /// Failures that others did not confirm, by their hosts.
     unconfirmed: BTreeMap<HostName, u32>,
+    /// What was measured, where more may be asked for because of it. Then no facts are let go.
+    pairs: Option<Pairs>,
     /// Cells whose facts may go once they are recorded.
     settled_now: Vec<CellNumber>,
     /// Keeps images and files from being pruned.
@@ -64,6 +69,7 @@ impl OpenRun {
     pub(super) fn new(matrix: Arc<Matrix>, pins: Pins, holds: Vec<Hold>, head: RunHead) -> Self {
         let policy = Policy::of_run(&matrix, &head.summary);
         Self {
+            pairs: Pairs::of(&matrix),
             matrix,
             pins,
             policy,
@@ -224,9 +230,12 @@ impl OpenRun {
             .or_default()
             .facts
             .push(facts_of(row));
+        row.sequence = self.next_sequence();
+        if let Some(pairs) = &mut self.pairs {
+            pairs.add(row);
+        }
         let (next, reached) = self.judge(cell, false);
         self.progress().attempts += 1;
-        row.sequence = self.next_sequence();
         row.settled = self.progress().settled;
         row.failing = self.progress().failing;
         (next, reached)
@@ -235,10 +244,9 @@ impl OpenRun {
     /// Lets go of the facts of cells that passed; what they say is recorded.
     pub(super) fn forget_passed(&mut self) {
         for cell in std::mem::take(&mut self.settled_now) {
-            if self
-                .begun
-                .get(&cell)
-                .is_some_and(|begun| begun.verdict == Some(Verdict::Passed))
+            let begun = self.begun.get(&cell);
+            if self.pairs.is_none()
+                && begun.is_some_and(|begun| begun.verdict == Some(Verdict::Passed))
             {
                 self.begun.remove(&cell);
                 self.passed.insert(cell);
@@ -258,7 +266,11 @@ impl OpenRun {
         if last != self.policy.repeat {
             work.tried.insert(cell, last);
         }
-        if judge::next(&facts, None, &self.policy).verdict == Some(Verdict::Passed) {
+        if let Some(pairs) = &mut self.pairs {
+            rows.iter().for_each(|row| pairs.add(row));
+        }
+        let passed = judge::next(&facts, None, &self.policy).verdict == Some(Verdict::Passed);
+        if passed && self.pairs.is_none() {
             self.passed.insert(cell);
             self.progress().settled += 1;
             work.settled.push(cell);

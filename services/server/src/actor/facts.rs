@@ -3,6 +3,7 @@
 use regatta_model::report::Verdict;
 use regatta_store::EndedRow;
 use regatta_verdict::judge::AttemptFacts;
+use regatta_verdict::report::AttemptRow;
 
 /// What verdicts are made from, out of what is recorded.
 pub(super) fn facts_of(row: &EndedRow) -> AttemptFacts {
@@ -30,6 +31,29 @@ pub(super) fn facts_of(row: &EndedRow) -> AttemptFacts {
             .exceptions
             .iter()
             .any(|e| e.status == CaseStatus::Flaky),
+    }
+}
+
+/// What it measured, without its cases.
+pub(super) fn measured_of(row: &EndedRow) -> AttemptRow {
+    AttemptRow {
+        cell: row.attempt.cell,
+        ordinal: row.attempt.ordinal,
+        sequence: row.sequence,
+        host: row.host.clone(),
+        outcome: row.outcome,
+        blame: row.blame,
+        passed: row.passed,
+        detail: String::new(),
+        wall_ms: row.wall_ms,
+        cpu_us: row.cpu_us,
+        peak_memory_bytes: row.peak_memory_bytes,
+        metrics: row.metrics.clone(),
+        identity: None,
+        changed: Vec::new(),
+        names: None,
+        exceptions: Vec::new(),
+        problems: Vec::new(),
     }
 }
 

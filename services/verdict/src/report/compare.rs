@@ -17,6 +17,9 @@ use crate::judge::LINE_MOST;
 use crate::sequential::{Depth, score};
 use crate::tally::Tally;
 
+/// Most cells that are asked how sure a change is.
+const CELLS_COUNTED_MOST: usize = 1000;
+
 /// A cell's comparison.
 #[derive(Clone, Debug)]
 pub(super) struct CellCompared {
@@ -65,6 +68,19 @@ impl CellCompared {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Compared {
     pub(super) cells: BTreeMap<CellNumber, CellCompared>,
+}
+
+impl Compared {
+    /// How probable a change is in that of these cells where it is least probable, from 0 to 1.
+    pub(super) fn surely(&self, origins: &[CellNumber], direction: Direction) -> f64 {
+        let origins = origins.iter().take(CELLS_COUNTED_MOST);
+        let of = |comparison: &CellCompared| match direction {
+            Direction::Regressed => comparison.surely_regressed,
+            Direction::Fixed => comparison.surely_fixed,
+        };
+        let sure = origins.filter_map(|cell| self.cells.get(cell)).map(of);
+        sure.fold(1.0, f64::min)
+    }
 }
 
 impl Builder<'_> {

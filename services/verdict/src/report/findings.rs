@@ -8,14 +8,14 @@ use regatta_model::report::{Finding, FindingKind};
 use super::Builder;
 use super::case::CaseId;
 use super::cluster::clusters;
-use super::compare::{CellCompared, Compared};
+use super::compare::Compared;
 use super::searched;
 use super::series::{self, Change, Direction};
 
 /// Most case names of one finding.
 const CASES_MOST: usize = 10_000;
 
-/// Most cells whose attempts are counted for a finding's confidence.
+/// Most cells whose messages are looked at.
 const CELLS_COUNTED_MOST: usize = 1000;
 
 /// Regressions, the earliest value first, then fixes; those of cells that are allowed to fail last.
@@ -78,7 +78,7 @@ fn regression(
         "{} {first} broke {what}{scope}; last good: {last}{tolerated}",
         capital(axis)
     );
-    finding((builder, compared), FindingKind::Regression, change, text)
+    finding((builder, compared), Direction::Regressed, change, text)
 }
 
 fn fix((builder, compared): (&Builder<'_>, &Compared), change: &Change) -> Finding {
@@ -109,13 +109,13 @@ fn fix((builder, compared): (&Builder<'_>, &Compared), change: &Change) -> Findi
         last_good,
         excerpt: String::new(),
         clusters: Vec::new(),
-        ..finding((builder, compared), FindingKind::Fix, change, text)
+        ..finding((builder, compared), Direction::Fixed, change, text)
     }
 }
 
 fn finding(
     (builder, compared): (&Builder<'_>, &Compared),
-    kind: FindingKind,
+    direction: Direction,
     change: &Change,
     text: String,
 ) -> Finding {
@@ -131,7 +131,10 @@ fn finding(
         None
     };
     Finding {
-        kind,
+        kind: match direction {
+            Direction::Regressed => FindingKind::Regression,
+            Direction::Fixed => FindingKind::Fix,
+        },
         case,
         cases: names,
         axis: Some(axis(builder).to_owned()),
@@ -139,25 +142,14 @@ fn finding(
         first_bad: Some(change.first.clone()),
         cells: change.cells.iter().copied().collect(),
         host: None,
-        confidence: confidence(compared, kind, change),
+        // Cut to four digits.
+        confidence: (compared.surely(&change.origins, direction) * 10_000.0).floor() / 10_000.0,
         text,
         excerpt: excerpt(builder, &change.origins, &change.cases),
         clusters: clusters(builder, &change.origins, &change.cases),
         rate: None,
         bisected: None,
     }
-}
-
-/// How probable a change is in the line where it is least probable, cut to four digits.
-fn confidence(compared: &Compared, kind: FindingKind, change: &Change) -> f64 {
-    let origins = change.origins.iter().take(CELLS_COUNTED_MOST);
-    let surely = |comparison: &CellCompared| match kind {
-        FindingKind::Fix => comparison.surely_fixed,
-        _ => comparison.surely_regressed,
-    };
-    let sure = origins.filter_map(|cell| compared.cells.get(cell));
-    let least = sure.map(surely).fold(1.0, f64::min);
-    (least * 10_000.0).floor() / 10_000.0
 }
 
 /// The message that most of the cases share, or what is told of the attempt as a whole.

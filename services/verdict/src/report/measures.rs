@@ -11,7 +11,7 @@ use super::findings::{capital, named};
 use super::others::plain;
 use super::{AttemptRow, Builder, METRICS_LISTED_MOST};
 use crate::metrics::pairs::{self, Estimate, Pair};
-use crate::metrics::{self, BYTES_LEAST, Change, Look, Policy, SECONDS_LEAST};
+use crate::metrics::{self, BYTES_LEAST, Change, Policy, SECONDS_LEAST};
 use crate::{fdr, judge};
 
 /// Most findings about metrics.
@@ -33,9 +33,15 @@ pub(super) struct Sample {
     values: Vec<(usize, f64)>,
 }
 
+impl Sample {
+    pub(super) const fn sequence(&self) -> u64 {
+        self.sequence
+    }
+}
+
 /// A metric, once for all attempts that have it.
 #[derive(Clone, Debug)]
-struct Measure {
+pub(super) struct Measure {
     name: String,
     unit: String,
     better: Option<Better>,
@@ -99,6 +105,16 @@ impl Measures {
         self.places.insert(name.to_owned(), self.all.len() - 1);
         self.all.len() - 1
     }
+
+    /// Each metric that these pairs have, with its usable pairs, in the order in which metrics were met.
+    pub(super) fn each<'s>(
+        &'s self,
+        matched: &'s [(&'s Sample, &'s Sample)],
+    ) -> impl Iterator<Item = (&'s Measure, Vec<(Pair, &'s HostName)>)> {
+        let all = self.all.iter().enumerate();
+        all.map(|(place, measure)| (measure, values(matched, place)))
+            .filter(|(_, values)| !values.is_empty())
+    }
 }
 
 /// As far as a float goes: whole numbers are exact up to 2 to the 53rd.
@@ -109,7 +125,10 @@ fn number(value: u64) -> f64 {
 }
 
 /// Attempts of one host, each with the nearest of the other side; each is in one pair at most.
-fn paired<'s>(candidate: &'s [Sample], baseline: &'s [Sample]) -> Vec<(&'s Sample, &'s Sample)> {
+pub(super) fn paired<'s>(
+    candidate: &'s [Sample],
+    baseline: &'s [Sample],
+) -> Vec<(&'s Sample, &'s Sample)> {
     let mut hosts: BTreeMap<&HostName, (Vec<&Sample>, Vec<&Sample>)> = BTreeMap::new();
     for sample in candidate.iter().take(pairs::PAIRS_MOST) {
         hosts.entry(&sample.host).or_default().0.push(sample);
@@ -156,12 +175,9 @@ pub(super) fn compare(builder: &Builder<'_>) -> Vec<MetricComparison> {
             continue;
         };
         let matched = paired(&cell.samples, &other.samples);
-        for (place, measure) in builder.measures.all.iter().enumerate() {
-            let values = values(&matched, place);
-            if values.is_empty() {
-                continue;
-            }
-            let (comparison, finding) = judge_one((*number, baseline), measure, &values, &policy);
+        for (measure, values) in builder.measures.each(&matched) {
+            let cells = (*number, baseline);
+            let (comparison, finding) = judge_one(cells, measure, &values, &policy);
             compared.push(comparison);
             found.push(finding);
         }
@@ -192,7 +208,8 @@ fn values<'s>(matched: &[(&'s Sample, &'s Sample)], place: usize) -> Vec<(Pair, 
     pairs.collect()
 }
 
-fn judge_one(
+/// One metric of a cell and its baseline.
+pub(super) fn judge_one(
     (cell, baseline): (CellNumber, CellNumber),
     measure: &Measure,
     values: &[(Pair, &HostName)],
@@ -200,26 +217,21 @@ fn judge_one(
 ) -> (MetricComparison, metrics::Finding) {
     let pairs: Vec<Pair> = values.iter().map(|(pair, _)| *pair).collect();
     let hosts: BTreeSet<&HostName> = values.iter().map(|(_, host)| *host).collect();
-    let finding = metrics::judge(&pairs, measure.least, Look::First, policy);
+    let finding = metrics::judge(&pairs, measure.least, policy);
     let Estimate {
         ratio,
         low,
         high,
         difference,
-        p,
         ..
     } = pairs::estimate(&pairs, CONFIDENCE);
     let duration = DURATIONS.contains(&measure.unit.as_str());
-    // There is one look: the number of pairs was set before.
-    let finding = metrics::Finding { p, ..finding };
-    let small = difference.abs() < measure.least;
     let change = match finding.change {
         Change::Worse if duration => MetricChange::Slower,
         Change::Better if duration => MetricChange::Faster,
         Change::Worse => MetricChange::More,
         Change::Better => MetricChange::Less,
         Change::None => MetricChange::Unchanged,
-        Change::Open if small => MetricChange::Unchanged,
         Change::Open | Change::TooFew => MetricChange::Unclear,
     };
     let finite = |value: f64| value.is_finite().then_some(value);
@@ -236,7 +248,7 @@ fn judge_one(
         low: finite(low),
         high: finite(high),
         difference: finite(difference),
-        p: finite(p),
+        p: finite(finding.p),
         change,
     };
     (comparison, finding)

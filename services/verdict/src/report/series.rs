@@ -50,7 +50,7 @@ struct Step {
     changed: Vec<Changed>,
 }
 
-/// All changes in one direction, the earliest value first, and the one with most cases first.
+/// All changes in one direction, the earliest value first, then the one with most cases, then the surest.
 pub(super) fn changes(
     builder: &Builder<'_>,
     compared: &Compared,
@@ -254,11 +254,12 @@ fn merge(steps: Vec<Step>, view: &View<'_>) -> Vec<Change> {
                 }
             })
             .collect();
+        let sure = |change: &Change| view.compared.surely(&change.origins, view.direction);
         found.sort_by(|a, b| {
-            b.cases
-                .len()
-                .cmp(&a.cases.len())
-                .then(a.cells.cmp(&b.cells))
+            let by_count = b.cases.len().cmp(&a.cases.len());
+            by_count
+                .then_with(|| sure(b).total_cmp(&sure(a)))
+                .then_with(|| a.cells.cmp(&b.cells))
         });
         changes.extend(found);
     }

@@ -72,7 +72,7 @@ impl OpenRun {
                 anew || passed_over || self.is_touched(*other)
             })
             .collect();
-        let mut wanted = decision.again;
+        let mut wanted = decision.again.max(self.lacking_pairs(cell));
         for other in others {
             let before = self.compared_with(other);
             let Some(of_other) = self.weigh(other, before) else {
@@ -86,7 +86,8 @@ impl OpenRun {
                 self.want_baseline(&mut next, before, of_other.again_baseline);
             }
             // It may be a baseline itself, of which others want more.
-            let wanted_of_other = of_other.again.max(self.wanted_by_others(other));
+            let of_itself = of_other.again.max(self.lacking_pairs(other));
+            let wanted_of_other = of_itself.max(self.wanted_by_others(other));
             self.want(&mut next, other, wanted_of_other);
             let had = self.begun.get(&other).and_then(|begun| begun.verdict);
             let verdict = of_other.verdict.filter(|_| wanted_of_other == 0);
@@ -107,6 +108,16 @@ impl OpenRun {
             next.settled = true;
             next.failed |= self.counts_as_failed(cell, verdict);
             reached.push((cell, verdict));
+        }
+        for again in self.look(cell) {
+            let lacking = self.lacking_pairs(again);
+            if lacking > 0 {
+                self.want(&mut next, again, lacking);
+                self.set_verdict(again, None);
+                next.settled &= again != cell;
+                next.settles.retain(|other| *other != again);
+                reached.retain(|(other, _)| *other != again);
+            }
         }
         (next, reached)
     }
@@ -211,7 +222,9 @@ impl OpenRun {
 
     fn want(&self, next: &mut Next, cell: CellNumber, attempts: u32) {
         if attempts > 0 {
+            // Pairs are wanted of any host, the same one for both sides.
             let begun = self.begun.get(&cell);
+            let begun = begun.filter(|_| attempts > self.lacking_pairs(cell));
             let avoid = begun.map(|begun| judge::hosts(&begun.facts));
             next.again.push(Again {
                 cell,

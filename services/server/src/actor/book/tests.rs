@@ -9,7 +9,7 @@ use regatta_model::matrix::Matrix;
 use regatta_model::run::{Pins, Progress, RunState, RunSummary};
 use regatta_model::wire::LogPlace;
 use regatta_model::{AttemptId, Blame, CellNumber, HostName, Outcome};
-use regatta_scheduler::Next;
+use regatta_scheduler::{Next, Work};
 use regatta_store::{CaseSet, Cases, EndedRow, RunHead};
 
 use super::OpenRun;
@@ -24,6 +24,9 @@ const CHAIN: &str = "image: i\naxes: {v: {values: [1, 2, 3, 4, 5, 6, 7, 8], orde
                      compare: {axis: v, baseline: previous}\n";
 const STAR: &str = "image: i\naxes: {v: [1, 2, 3, 4, 5, 6, 7, 8]}\ntest: {run: x}\n\
                     compare: {axis: v, baseline: 3}\nrepeat: 2\nrerun: {at-most: 4}\n";
+
+const MEASURED: &str = "image: i\naxes: {v: {values: [1, 2, 3], ordered: true}, w: [1, 2]}\ntest: {run: x}\n\
+                        compare: {axis: v, baseline: 1}\nmetrics: {compare: true}\n";
 
 /// Chance from a seed (xorshift).
 struct Lot(u64);
@@ -198,7 +201,7 @@ impl World {
             blame,
             settled: 0,
             failing: 0,
-            wall_ms: 0,
+            wall_ms: 1000 + self.lot.below(200),
             queue_ms: 0,
             start_us: 0,
             cpu_us: 0,
@@ -277,9 +280,67 @@ impl World {
 
 #[test]
 fn whatever_order_attempts_end_in_every_cell_comes_to_a_verdict() {
-    for text in [CHAIN, STAR] {
+    for text in [CHAIN, STAR, MEASURED] {
         for seed in 1..=WORLDS {
             World::new(text, seed).play(seed);
         }
     }
+}
+
+/// The same number of attempts of two versions; of the second, one in three is faster and two are slower.
+fn measured(world: &mut World, rounds: u64) -> Next {
+    let mut next = Next::default();
+    for round in 0..rounds {
+        for cell in [0, 1] {
+            let mut row = world.row(cell, false);
+            // Chance has its say in the worlds above.
+            (row.outcome, row.blame, row.passed) = (Outcome::Exited { exit_code: 0 }, None, true);
+            row.host = "h1".parse().unwrap();
+            row.wall_ms = match (cell, round % 3) {
+                (0, _) => 1000,
+                (_, 0) => 950,
+                _ => 1300,
+            };
+            (next, _) = world.run.record(&mut row);
+            world.rows.entry(cell).or_default().push(row);
+            world.run.forget_passed();
+        }
+    }
+    next
+}
+
+#[test]
+fn pairs_that_leave_it_open_are_run_as_often_again_once_also_after_a_restart() {
+    let text = "image: i\naxes: {v: [1, 2]}\ntest: {run: x}\ncompare: {axis: v, baseline: 1}\n\
+                metrics: {compare: true}\n";
+    let mut world = World::new(text, 1);
+    world.truth = vec![Truth::default(); 2];
+    let repeat = u64::from(world.run.matrix.repeat());
+    let asked = |next: &[regatta_scheduler::Again]| {
+        let asked = next.iter().map(|again| (again.cell, again.attempts));
+        asked.collect::<BTreeMap<_, _>>()
+    };
+    let next = measured(&mut world, repeat);
+    let wanted = asked(&next.again);
+    let again = u32::try_from(repeat).unwrap();
+    assert_eq!(wanted, [(0, again), (1, again)].into());
+    assert!(!next.settled && next.again.iter().all(|again| again.avoid.is_empty()));
+    assert_eq!(world.run.head.summary.progress.settled, 0);
+
+    measured(&mut world, 2);
+    let mut other = World::new(text, 1).run;
+    let mut work = Work::default();
+    for (cell, rows) in &world.rows {
+        other.take_up(*cell, rows, &mut work);
+    }
+    for (cell, rows) in &world.rows {
+        other.judge_taken_up(*cell, rows, &mut work);
+    }
+    other.taken_up(&mut work);
+    assert_eq!(asked(&work.again), [(0, again - 2), (1, again - 2)].into());
+    assert_eq!(work.settled, []);
+
+    let next = measured(&mut world, repeat - 2);
+    assert!(next.settled && next.again.is_empty(), "{next:?}");
+    assert_eq!(world.run.head.summary.progress.settled, 2);
 }
