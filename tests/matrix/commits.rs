@@ -68,7 +68,7 @@ fn commits_become_values_in_order_and_checkouts_sources_of_files() {
         last: "HEAD".into(),
         every: 7,
     };
-    assert_eq!(asked, [range.clone()]);
+    assert_eq!(asked, std::slice::from_ref(&range));
     let axis = &matrix.axes()[0];
     assert!(axis.ordered);
     assert_eq!(axis.values, ["0mast", "0sail", "0oar", "0flag"]);
