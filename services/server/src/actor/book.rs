@@ -267,7 +267,9 @@ impl OpenRun {
             work.tried.insert(cell, last);
         }
         if let Some(pairs) = &mut self.pairs {
-            rows.iter().for_each(|row| pairs.add(row));
+            for row in rows {
+                pairs.add(row);
+            }
         }
         let passed = judge::next(&facts, None, &self.policy).verdict == Some(Verdict::Passed);
         if passed && self.pairs.is_none() {
