@@ -5,6 +5,7 @@ mod adapters;
 mod cells;
 mod good;
 mod hostile;
+mod pytest;
 mod wrong;
 
 use std::path::PathBuf;

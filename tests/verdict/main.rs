@@ -6,6 +6,7 @@ mod dialects;
 mod history;
 mod judge;
 mod measured;
+mod plans;
 mod report;
 mod results;
 mod shards;

@@ -210,6 +210,7 @@ fn results(
         exceptions,
         found: true,
         problems: Vec::new(),
+        durations: Vec::new(),
     }
 }
 

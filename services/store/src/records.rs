@@ -23,6 +23,8 @@ pub struct Batch {
     pub distrusted: Vec<Distrusted>,
     /// What earlier runs say of cells; the first that is recorded of a cell stays.
     pub earlier: Vec<EarlierRow>,
+    /// How long cases took; the first that is recorded of a run, cells and shard stays.
+    pub durations: Vec<DurationsRow>,
     /// Ended attempts.
     pub attempts: Vec<EndedRow>,
     /// Changes of runs' states.
@@ -42,6 +44,7 @@ impl Batch {
             && self.hosts.is_empty()
             && self.distrusted.is_empty()
             && self.earlier.is_empty()
+            && self.durations.is_empty()
             && self.attempts.is_empty()
             && self.states.is_empty()
             && self.pruned.is_empty()
@@ -70,6 +73,23 @@ pub struct BisectionRow {
     pub searching: bool,
     /// What it came to, as the caller writes it.
     pub said: String,
+}
+
+/// How long the cases of one shard took in a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DurationsRow {
+    /// The matrix's name.
+    pub matrix: String,
+    /// The cells that are split alike, by their key.
+    pub cells: String,
+    /// The run.
+    pub run: RunId,
+    /// Which shard, from 0.
+    pub shard: u32,
+    /// The shard's cases.
+    pub set: Arc<CaseSet>,
+    /// A byte for each, as [`regatta_model::lasted`] writes it.
+    pub durations: Vec<u8>,
 }
 
 /// A host whose attempts of a run are blamed on it, whatever they ended as; those blamed on the platform, and those that
@@ -231,6 +251,9 @@ pub struct Cases {
     pub exceptions: Vec<CaseException>,
     /// What could not be read.
     pub problems: Vec<String>,
+    /// How long each took, as [`regatta_model::lasted`] writes it, or empty. Not recorded with the attempt: see
+    /// [`DurationsRow`].
+    pub durations: Vec<u8>,
 }
 
 impl From<Vec<String>> for CaseSet {
@@ -255,6 +278,7 @@ impl From<Results> for Cases {
             set,
             exceptions: results.exceptions,
             problems: results.problems,
+            durations: results.durations,
         }
     }
 }
@@ -294,6 +318,7 @@ impl Cases {
             exceptions: self.exceptions.clone(),
             found: self.set.is_some(),
             problems: self.problems.clone(),
+            durations: self.durations.clone(),
         }
     }
 }

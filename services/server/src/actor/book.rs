@@ -5,6 +5,7 @@ mod doubt;
 mod judging;
 #[cfg(test)]
 mod tests;
+mod timed;
 
 pub(super) use judging::Former;
 
@@ -47,6 +48,8 @@ pub(super) struct OpenRun {
     unconfirmed: BTreeMap<HostName, u32>,
     /// Cells whose facts may go once they are recorded.
     settled_now: Vec<CellNumber>,
+    /// Shards of cells that are split alike of which it is recorded how long their cases took, a bit for each.
+    timed: BTreeMap<String, u64>,
     /// Keeps images and files from being pruned.
     _holds: Vec<Hold>,
 }
@@ -75,6 +78,7 @@ impl OpenRun {
             former: None,
             unconfirmed: BTreeMap::new(),
             settled_now: Vec::new(),
+            timed: BTreeMap::new(),
             _holds: holds,
         }
     }
