@@ -5,6 +5,7 @@ mod compared;
 mod dialects;
 mod history;
 mod judge;
+mod levels;
 mod measured;
 mod plans;
 mod report;
