@@ -408,6 +408,7 @@ pub fn cases(failing: &[&str]) -> Results {
             .collect(),
         found: true,
         problems: Vec::new(),
+        durations: Vec::new(),
     }
 }
 

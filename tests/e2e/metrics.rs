@@ -131,3 +131,59 @@ fn what_the_first_pairs_leave_open_is_measured_as_often_again_once_and_nothing_e
         assert_eq!(queries, wanted, "{rerun}: {report}");
     }
 }
+
+/// Thirty-four versions, of which the later ones ask a third more.
+const LEVELS: &str = r#"
+name: levels
+image: busybox
+axes: {lib: {values: [VERSIONS], ordered: true}}
+test:
+  run: |
+    version=${REGATTA_AXIS_LIB#v}
+    queries=$((1000 + version * 37 % 23))
+    [ "$version" -lt 20 ] || queries=$((queries * 4 / 3))
+    echo "{\"<queries>\": {\"value\": $queries, \"better\": \"lower\"}}" > $REGATTA_RESULTS/metrics.json
+"#;
+
+#[test]
+fn a_version_from_which_on_more_is_asked_is_named_and_drawn() {
+    regatta_tests::need_root();
+    let data = Data::new();
+    busybox::import(&data);
+    let versions: Vec<String> = (1..35).map(|version| format!("v{version}")).collect();
+    let matrix = LEVELS.replace("VERSIONS", &versions.join(", "));
+    let file = data.file("matrix.yaml", &matrix);
+    let done = data.run(["run", file.to_str().unwrap(), "--json"]);
+    let report = done.expect(0).json();
+    let levels = &report["levels"];
+    assert_eq!(
+        (&levels["axis"], &levels["series"]),
+        (&"lib".into(), &4.into())
+    );
+    let changes = levels["changes"].as_array().unwrap();
+    let change = changes.iter().find(|one| one["metric"] == "<queries>");
+    let change = change.unwrap_or_else(|| panic!("{levels}"));
+    assert_eq!(
+        (&change["last"], &change["first"], &change["change"]),
+        (&"v19".into(), &"v20".into(), &"more".into())
+    );
+    let said = [
+        (
+            "text",
+            "Lib v20 and later have more <queries> than up to v19: 1.33×",
+        ),
+        ("text", "4 series along lib: "),
+        ("markdown", "| v20 | &lt;queries&gt; | more | 1.33×"),
+        ("html", "<section id=\"levels\">"),
+        ("html", "&lt;queries&gt; along lib, with its levels"),
+        ("html", "<title>lib v20: "),
+        ("html", "class=\"level\""),
+    ];
+    for (format, said) in said {
+        let text = data
+            .run(["report", "last", "--format", format])
+            .expect(0)
+            .out;
+        assert!(text.contains(said), "{format}, {said}: {text}");
+    }
+}

@@ -210,3 +210,111 @@ fn a_bisection_looks_between_versions_whose_tests_are_split() {
         );
     }
 }
+
+/// Cases with seconds of their own choice: each runs where the plan of shards says, or else every third. `FAILS` fails with
+/// library 2.0, and `MORE` are further cases.
+const TIMED: &str = r#"
+name: convoy
+image: busybox
+axes: {lib: {values: [1.0, 2.0], ordered: true}}
+shards: 3
+compare: {axis: lib, baseline: previous}
+test:
+  run: |
+    : >"$TEST_SHARD_STATUS_FILE"
+    number=0
+    ran=
+    {
+      echo "<testsuite>"
+      for case in a:60 'b [x  y]:5' c:5 d:50 e:5 f:5 g:40 MORE; do
+        name=${case%:*} shard=$((number % TEST_TOTAL_SHARDS))
+        [ -z "${REGATTA_SHARDS-}" ] || planned=$(awk -F '\t' -v name="$name" '$1 == name { print $2 }' "$REGATTA_SHARDS")
+        shard=${planned:-$shard} number=$((number + 1))
+        [ "$shard" = "$TEST_SHARD_INDEX" ] || continue
+        failure= ran="$ran|$case"
+        [ "$name$REGATTA_AXIS_LIB" != FAILS2.0 ] || failure='<failure message="adrift"/>'
+        echo "<testcase name=\"$name\" time=\"${case##*:}\">$failure</testcase>"
+      done
+      echo "</testsuite>"
+    } >"$REGATTA_RESULTS/r.xml"
+    echo "$ran"
+    ! grep -q failure "$REGATTA_RESULTS/r.xml"
+"#;
+
+/// What each of the three shards of a cell of the newest run ran last, and for how many seconds.
+fn ran(data: &Data, cell: &str) -> (Vec<Vec<String>>, Vec<u64>) {
+    let shard = |shard: u32| {
+        let shard = shard.to_string();
+        let log = data.run(["logs", "last", cell, "--shard", &shard]);
+        let log = log.expect(0).out;
+        let cases = log.trim().split('|').filter(|case| !case.is_empty());
+        cases.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let shards: Vec<Vec<String>> = (1..=3).map(shard).collect();
+    let seconds = |case: &String| case.rsplit_once(':').unwrap().1.parse::<u64>().unwrap();
+    let sums = shards.iter().map(|shard| shard.iter().map(seconds).sum());
+    let sums = sums.collect();
+    (shards, sums)
+}
+
+#[test]
+fn the_second_run_is_split_by_what_the_first_one_took() {
+    let data = ready();
+    let matrix = |fails: &str, more: &str| TIMED.replace("FAILS", fails).replace("MORE", more);
+    run(&data, &matrix("-", ""), 0);
+    let (by_number, seconds) = ran(&data, "0");
+    assert_eq!(seconds, [150, 10, 10], "{by_number:?}");
+
+    // What is new runs where the test itself puts it, once; what is renamed or gone is in the plan and harms nobody.
+    let grown = matrix("d", "new:1 'new [a]:1'").replace("c:5", "'c renamed:5'");
+    let report = run(&data, &grown, 1);
+    let (planned, seconds) = ran(&data, "0");
+    assert!(seconds.iter().all(|sum| *sum <= 65), "{planned:?}");
+    let mut all = planned.concat();
+    all.sort_unstable();
+    let expected = [
+        "a:60",
+        "b [x  y]:5",
+        "c renamed:5",
+        "d:50",
+        "e:5",
+        "f:5",
+        "g:40",
+        "new [a]:1",
+        "new:1",
+    ];
+    assert_eq!(all, expected);
+    // The cell that is compared with it, and the reruns of both, are split alike.
+    assert_eq!(ran(&data, "3").0, planned);
+    let finding = &report["findings"][0];
+    assert_eq!(
+        (&finding["kind"], &finding["case"]),
+        (&"regression".into(), &"d".into())
+    );
+    let identities = |cell: usize, shard: u64| {
+        let attempts = report["cells"][cell]["attempts"].as_array().unwrap();
+        let of = attempts.iter().filter(|one| one["shard"] == shard);
+        of.map(|one| one["identity"].clone()).collect::<Vec<_>>()
+    };
+    for shard in 1..=3 {
+        let of = identities(1, shard);
+        assert!(of.windows(2).all(|pair| pair[0] == pair[1]), "{of:?}");
+    }
+    assert!(identities(1, 1).len() + identities(1, 2).len() + identities(1, 3).len() > 3);
+
+    // Once more by hand: the same shards, though what is known has changed since.
+    data.run(["repro", "last", "3", "--json"]).expect(1);
+    assert_eq!(ran(&data, "0").0, planned);
+    let shell = data.run(["repro", "last", "0", "--shell"]).expect(0).out;
+    assert!(
+        shell.contains("# the plan of its shards is not copied"),
+        "{shell}"
+    );
+
+    // Durations as before: the plan stays, and with it the identities.
+    let third = run(&data, &grown, 1);
+    let of = |report: &Value| report["cells"][0]["attempts"][0]["identity"].clone();
+    let (again, _) = ran(&data, "0");
+    let fourth = run(&data, &grown, 1);
+    assert_eq!((ran(&data, "0").0, of(&fourth)), (again, of(&third)));
+}

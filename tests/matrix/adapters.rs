@@ -22,6 +22,7 @@ fn plan(test: &str) -> AttemptPlan {
     let pins = Pins {
         images: BTreeMap::from([("x".to_owned(), Digest::of(b"x"))]),
         files: BTreeMap::new(),
+        shards: BTreeMap::new(),
     };
     matrix.plan(0, &pins).unwrap()
 }
@@ -123,27 +124,43 @@ fn one_argument_needs_no_list_and_named_results_stay() {
 }
 
 /// One shard of a cell, with tools that say how they were called.
-fn shard(test: &str, index: u32, total: u32) -> (AttemptPlan, tempfile::TempDir) {
+pub(crate) fn shard(test: &str, index: u32, total: u32) -> (AttemptPlan, tempfile::TempDir) {
     let source = format!("image: x\naxes: {{a: [1, 2]}}\ntest: {test}\nshards: {total}\n");
     let matrix = Matrix::parse(&source, "m.yaml").unwrap_or_else(|wrong| panic!("{wrong}"));
     let pins = Pins {
         images: BTreeMap::from([("x".to_owned(), Digest::of(b"x"))]),
         files: BTreeMap::new(),
+        shards: BTreeMap::new(),
     };
     let plan = matrix.plan(u64::from(total + index), &pins).unwrap();
     assert_eq!(plan.axes["a"], "2");
-    assert_eq!(plan.shard, Some(Shard { index, total }));
+    let unplanned = Shard {
+        index,
+        total,
+        plan: None,
+    };
+    assert_eq!(plan.shard, Some(unplanned));
     (plan, tempfile::tempdir().unwrap())
 }
 
 fn run_shard(plan: &AttemptPlan, place: &Path) -> Option<i32> {
+    run_planned(plan, place, None)
+}
+
+/// ... with a plan of shards in its environment.
+pub(crate) fn run_planned(plan: &AttemptPlan, place: &Path, planned: Option<&str>) -> Option<i32> {
     let shard = plan.shard.unwrap();
     let status = place.join("results/.shard-status");
-    let env = [
+    let mut env = vec![
         ("TEST_TOTAL_SHARDS", shard.total.to_string()),
         ("TEST_SHARD_INDEX", shard.index.to_string()),
         ("TEST_SHARD_STATUS_FILE", status.display().to_string()),
     ];
+    if let Some(planned) = planned {
+        let file = place.join("shards.tsv");
+        fs::write(&file, planned).unwrap();
+        env.push(("REGATTA_SHARDS", file.display().to_string()));
+    }
     let code = run_with(plan, place, &env);
     assert!(
         status.exists(),
@@ -175,24 +192,45 @@ fn go_tests_every_nth_package() {
     let list = "#!/bin/sh\n\
         if [ \"$1\" = list ]; then echo \"$@\" >\"$REGATTA_RESULTS/listed\"; printf '%s\\n' p/a p/b p/c p/d p/e; exit; fi\n\
         for word do printf '%s\\n' \"$word\"; done >\"$REGATTA_RESULTS/words\"; exit 7\n";
-    let run = |index, total| {
+    let run = |index, total, planned| {
         let (plan, place) = shard("{go: [-race, -run=A B, ./...]}", index, total);
+        let planned: Option<&str> = planned;
         let tool = place.path().join("node_modules/.bin/go");
         fs::create_dir_all(tool.parent().unwrap()).unwrap();
         fs::write(&tool, list).unwrap();
         fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
-        let code = run_shard(&plan, place.path());
+        let code = run_planned(&plan, place.path(), planned);
         let read = |name: &str| fs::read_to_string(place.path().join("results").join(name));
         assert_eq!(read("listed").unwrap(), "list -race -- ./...\n");
         (code, read("words").ok(), read("go.json").unwrap())
     };
     for (index, packages) in [(0, "p/a\np/d\n"), (1, "p/b\np/e\n"), (2, "p/c\n")] {
-        let (code, words, _) = run(index, 3);
+        let (code, words, _) = run(index, 3, None);
         let expected = format!("test\n-json\n-race\n-run=A B\n{packages}");
         assert_eq!((code, words), (Some(7), Some(expected)));
     }
+    // With a plan, what it names stays where it says, wherever else packages are; the rest goes somewhere, once.
+    let planned = Some("p/e\t0\np/gone\t0\np/d\t2\np/a\t2\np/b\t9\nnonsense\n");
+    let front = "test\n-json\n-race\n-run=A B\n";
+    let mut all = Vec::new();
+    for (index, named) in [(0, vec!["p/e"]), (1, vec![]), (2, vec!["p/a", "p/d"])] {
+        let (_, words, _) = run(index, 3, planned);
+        let words = words.unwrap_or_default();
+        let packages: Vec<&str> = words
+            .strip_prefix(front)
+            .unwrap_or_default()
+            .lines()
+            .collect();
+        for package in ["p/a", "p/d", "p/e"] {
+            let here = packages.contains(&package);
+            assert_eq!(here, named.contains(&package), "{index}: {packages:?}");
+        }
+        all.extend(packages.into_iter().map(str::to_owned));
+    }
+    all.sort_unstable();
+    assert_eq!(all, ["p/a", "p/b", "p/c", "p/d", "p/e"]);
     // A shard without a package tests nothing, and not the package of its directory.
-    let (code, words, events) = run(5, 6);
+    let (code, words, events) = run(5, 6, None);
     assert_eq!((code, words), (Some(0), None));
     let files = [("go.json".to_owned(), events.into_bytes())];
     let results = regatta_verdict::results::read(&files, &Default::default());

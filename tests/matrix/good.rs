@@ -42,6 +42,7 @@ fn pins(matrix: &Matrix) -> Pins {
     Pins {
         images: pin(matrix.images(1000).unwrap()),
         files: pin(matrix.file_sources(1000).unwrap()),
+        ..Pins::default()
     }
 }
 

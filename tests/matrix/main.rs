@@ -6,6 +6,7 @@ mod cells;
 mod commits;
 mod good;
 mod hostile;
+mod pytest;
 mod wrong;
 
 use std::path::PathBuf;

@@ -14,6 +14,7 @@ use regatta_store::{
 use regatta_tests::postgres::Postgres;
 use tempfile::TempDir;
 
+mod durations;
 mod fleet;
 mod retention;
 
@@ -183,6 +184,7 @@ fn results(names: usize, failing: &[u32]) -> Results {
         exceptions: exceptions.collect(),
         found: true,
         problems: Vec::new(),
+        durations: Vec::new(),
     }
 }
 
@@ -246,6 +248,7 @@ async fn what_was_committed_is_read_back_as_it_was() {
             hosts: vec![host.clone()],
             distrusted: Vec::new(),
             pruned: Vec::new(),
+            durations: Vec::new(),
             earlier: vec![said.clone()],
             attempts: vec![full.clone(), short.clone(), row("a", 3, 1, 2)],
             states: vec![state],

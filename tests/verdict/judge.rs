@@ -28,6 +28,7 @@ fn results(failing: &str) -> Results {
         names,
         found: true,
         problems: Vec::new(),
+        durations: Vec::new(),
     }
 }
 

@@ -122,7 +122,7 @@ impl<'a> Race<'a> {
     }
 }
 
-fn summary(state: RunState) -> RunSummary {
+pub(crate) fn summary(state: RunState) -> RunSummary {
     RunSummary {
         run: "r1".parse().unwrap(),
         name: "flask".into(),
@@ -210,6 +210,7 @@ fn results(
         exceptions,
         found: true,
         problems: Vec::new(),
+        durations: Vec::new(),
     }
 }
 

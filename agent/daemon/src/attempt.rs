@@ -1,22 +1,27 @@
 //! One attempt's life: made ready, run when there is a place, its outcome put together and on disk. May not: tell the
 //! server (that is `sync`) or decide whether it is wanted (`reconcile`).
 
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use regatta_image::passwd;
+use regatta_image::{Store, passwd};
 use regatta_model::container::{ContainerSpec, Ended, Limits, Mount, Writable};
-use regatta_model::plan::{AttemptPlan, Keep};
+use regatta_model::plan::{AttemptPlan, Keep, SHARD_PLAN_BYTES_MOST};
 use regatta_model::wire::{EndedAttempt, LogPlace};
-use regatta_model::{AttemptId, Outcome};
+use regatta_model::{AttemptId, Digest, Outcome};
 use tokio::sync::watch;
 
 use crate::conclude;
 use crate::crash::{self, ASSIGNED, ENDED};
 use crate::failure::{Failure, blocking};
+use crate::files;
 use crate::host::{Host, Wish, unwanted};
 use crate::identity::Identity;
-use crate::mould::{self, ARTIFACTS, Order, Program, RESULTS};
+use crate::mould::{self, ARTIFACTS, Order, Program, RESULTS, SHARDS};
 use crate::prepare::{self, Mould};
 use crate::records::{Places, Record, container_id};
 
@@ -207,6 +212,11 @@ async fn make_ready(
     let (attempt, generation) = (job.attempt.clone(), job.generation);
     let incarnation = host.state().reconcile.incarnation();
     let (plan, layout, places) = (job.plan.clone(), host.layout.clone(), places.clone());
+    let split = plan.shard.and_then(|shard| shard.plan);
+    if let Some(split) = split {
+        files::bring(&host.store, &host.server, split, SPLIT).await?;
+    }
+    let store = host.store.clone();
     blocking(move || {
         let order = Ordering {
             layout: &layout,
@@ -230,6 +240,9 @@ async fn make_ready(
         places
             .make(&record)
             .map_err(|error| Failure::host("the attempt's directory", &error))?;
+        if let Some(split) = split {
+            write_split(&store, &split, &places.shards)?;
+        }
         Ok(Ready {
             spec,
             record,
@@ -237,6 +250,21 @@ async fn make_ready(
         })
     })
     .await?
+}
+
+/// What the plan of shards is called in messages.
+const SPLIT: &str = "the plan of the shards";
+
+/// Writes the plan of shards to where the container is to see it.
+fn write_split(store: &Store, split: &Digest, to: &Path) -> Result<(), Failure> {
+    let blob = store.open_blob(split);
+    let blob = blob.map_err(|error| Failure::image(SPLIT, &error))?;
+    let most = u64::try_from(SHARD_PLAN_BYTES_MOST).unwrap_or(u64::MAX);
+    let written = File::create(to).and_then(|mut file| {
+        std::io::copy(&mut blob.take(most), &mut file)?;
+        file.set_permissions(std::fs::Permissions::from_mode(0o444))
+    });
+    written.map_err(|error| Failure::host(SPLIT, &error))
 }
 
 /// What a test's container is ordered with.
@@ -304,6 +332,9 @@ impl Ordering<'_> {
             mount(&self.places.results, RESULTS, true),
             mount(&self.places.artifacts, ARTIFACTS, true),
         ];
+        if plan.shard.is_some_and(|shard| shard.plan.is_some()) {
+            mounts.push(mount(&self.places.shards, SHARDS, false));
+        }
         for volume in &plan.volumes {
             // A volume's name was checked with the matrix; a server is not believed, though.
             if volume.name.parse::<regatta_model::HostName>().is_err() {

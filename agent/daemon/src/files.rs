@@ -69,9 +69,7 @@ pub(crate) async fn ensure(
         Found::Ready(layer) => return Ok((layer, key)),
         Found::Absent(making) => making,
     };
-    if !store.has(&plan.blob) {
-        fetch(store, server, plan.blob, &what).await?;
-    }
+    bring(store, server, plan.blob, &what).await?;
     let (store, plan, below) = (store.clone(), plan.clone(), below.to_owned());
     blocking(move || {
         let root = making.directory().join("fs");
@@ -132,6 +130,19 @@ fn unpack(
         .map_err(|error| Failure::host(what, &error))?
         .ok_or_else(|| impossible(&"the archive is empty"))?;
     fs::rename(entry.path(), place.join(name)).map_err(|error| Failure::host(what, &error))
+}
+
+/// Brings a blob of the server's into the store, unless it is there.
+pub(crate) async fn bring(
+    store: &Store,
+    server: &Server,
+    blob: Digest,
+    what: &str,
+) -> Result<(), Failure> {
+    if store.has(&blob) {
+        return Ok(());
+    }
+    fetch(store, server, blob, what).await
 }
 
 async fn fetch(store: &Store, server: &Server, blob: Digest, what: &str) -> Result<(), Failure> {

@@ -3,7 +3,8 @@
 //! the host, times).
 //!
 //! The canonical form is the canonical JSON (sorted keys, no white space) of [`Identity`], and the identity
-//! its SHA-256. A field may be added only together with a new [`FORMAT`].
+//! its SHA-256. A field may be added only together with a new [`FORMAT`], or left out where it says nothing, so that what it
+//! says nothing of keeps its identity.
 
 use std::collections::BTreeMap;
 
@@ -54,6 +55,9 @@ pub struct Identity<'a> {
     pub volumes: &'a [VolumePlan],
     /// [`SECCOMP`].
     pub seccomp: &'static str,
+    /// The plan that says which shard runs which case; left out where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shards: Option<Digest>,
 }
 
 /// Variables that differ between equal attempts.
@@ -84,6 +88,7 @@ impl<'a> Identity<'a> {
             network: spec.network,
             volumes: &plan.volumes,
             seccomp: SECCOMP,
+            shards: plan.shard.and_then(|shard| shard.plan),
         }
     }
 

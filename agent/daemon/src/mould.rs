@@ -28,6 +28,9 @@ pub const RESULTS: &str = "/regatta/results";
 /// What a test that runs one shard of a cell has to touch, below the results.
 pub const SHARD_STATUS: &str = ".shard-status";
 
+/// Where a test finds the plan of its shards, inside.
+pub const SHARDS: &str = "/regatta/shards.tsv";
+
 /// Where artifacts are written, inside.
 pub const ARTIFACTS: &str = "/regatta/artifacts";
 
@@ -219,17 +222,20 @@ pub fn attempt_env(attempt: &AttemptId, axes: &BTreeMap<String, String>) -> Vec<
     env
 }
 
-/// What tells a test which shard of its cell it runs, by Bazel's protocol.
-pub fn shard_env(shard: Shard) -> [(String, String); 3] {
-    [
+/// What tells a test which shard of its cell it runs, by Bazel's protocol, and where the plan is that says which case runs where.
+pub fn shard_env(shard: Shard) -> Vec<(String, String)> {
+    let mut env = vec![
         ("TEST_TOTAL_SHARDS", shard.total.to_string()),
         ("TEST_SHARD_INDEX", shard.index.to_string()),
         (
             "TEST_SHARD_STATUS_FILE",
             format!("{RESULTS}/{SHARD_STATUS}"),
         ),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
+    ];
+    env.extend(shard.plan.map(|_| ("REGATTA_SHARDS", SHARDS.to_owned())));
+    env.into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 /// An axis' name as part of a variable's: upper case, other characters as `_`.

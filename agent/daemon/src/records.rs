@@ -49,6 +49,8 @@ pub struct Places {
     pub log: PathBuf,
     /// Its output, compressed.
     pub packed_log: PathBuf,
+    /// The plan of its shards, as the container sees it.
+    pub shards: PathBuf,
     /// Its writable layer, where it is to be kept.
     pub upper: PathBuf,
     /// Says that `upper` stays after the acknowledgement.
@@ -69,6 +71,7 @@ impl Places {
             artifacts: directory.join("artifacts"),
             log: directory.join("log"),
             packed_log: directory.join("log.zst"),
+            shards: directory.join("shards.tsv"),
             upper: directory.join("upper"),
             kept: directory.join("kept"),
             directory,
@@ -103,7 +106,7 @@ impl Places {
         for directory in [&self.results, &self.artifacts] {
             fs::remove_dir_all(directory)?;
         }
-        for file in [&self.log, &self.packed_log] {
+        for file in [&self.log, &self.packed_log, &self.shards] {
             match fs::remove_file(file) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}

@@ -1,8 +1,10 @@
 //! `repro`: one cell of a run, once more, with the same image and the same matrix. May not: compare or conclude; it
 //! shows what the test wrote.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
+use regatta_model::Digest;
 use regatta_model::container::Network;
 use regatta_model::matrix::{Matrix, axis_variable};
 use regatta_model::plan::{AttemptPlan, Shard, StepPlan};
@@ -27,6 +29,7 @@ pub(crate) async fn repro(context: &Context, options: ReproArgs) -> Result<ExitC
         let mut submission: Submission =
             client.get(&format!("api/v1/runs/{id}/submission")).await?;
         let matrix = narrowed(&submission, &cell)?;
+        submission.pins.shards = plans(&matrix, &submission, &cell)?;
         if options.shell {
             anstream::print!(
                 "{}",
@@ -44,6 +47,20 @@ pub(crate) async fn repro(context: &Context, options: ReproArgs) -> Result<ExitC
         finish(context, client, run.run.as_str(), &[], watched).await
     };
     local::with(context, Need::Attempts(processors()), work).await
+}
+
+/// The plan of the cell's shards, by the key that it has in the narrowed matrix: without a comparison, cells are split each
+/// by itself.
+fn plans(
+    narrowed: &Matrix,
+    submission: &Submission,
+    cell: &CellReport,
+) -> Result<BTreeMap<String, Digest>, Failure> {
+    let whole = Matrix::parse(&submission.matrix, &submission.file)
+        .map_err(|errors| Failure::platform(errors.render(false)))?;
+    let plan = submission.pins.shards.get(&whole.cells().group(cell.cell));
+    let plan = plan.map(|plan| (narrowed.cells().group(0), *plan));
+    Ok(plan.into_iter().collect())
 }
 
 /// The run's matrix over this one cell, without a comparison.
@@ -90,6 +107,10 @@ fn by_hand(matrix: &Matrix, shard: u64, submission: &Submission) -> Result<Strin
             "# its `files` for {} are not copied here: exec cannot",
             file.to
         );
+    }
+    if plan.shard.is_some_and(|shard| shard.plan.is_some()) {
+        let told = "the plan of its shards is not copied here: exec cannot, and without it a shard runs other tests";
+        let _ = writeln!(text, "# {told}; `regatta repro` without --shell has it");
     }
     let mut image = plan.image.to_string();
     if let Some(setup) = &plan.setup {

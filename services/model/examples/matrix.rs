@@ -63,6 +63,7 @@ fn main() {
         let pins = Pins {
             images: pin(matrix.images(10_000).unwrap_or_default()),
             files: pin(matrix.file_sources(10_000).unwrap_or_default()),
+            ..Pins::default()
         };
         let start = Instant::now();
         let plans =

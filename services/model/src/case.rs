@@ -72,6 +72,10 @@ pub struct Results {
     pub found: bool,
     /// What could not be read, one sentence each: file, place, reason. Not empty: the results are not whole.
     pub problems: Vec<String>,
+    /// How long each case took, in the order of the names, as [`crate::lasted`] writes it; empty where nobody said, or
+    /// where nobody needs to know: only shards are balanced by it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub durations: Vec<u8>,
 }
 
 impl Results {
@@ -105,6 +109,7 @@ impl Results {
             exceptions: self.exceptions.clone(),
             found: self.found,
             problems: self.problems.clone(),
+            durations: self.durations.clone(),
         }
     }
 
@@ -166,6 +171,9 @@ pub struct ToldResults {
     pub found: bool,
     /// What could not be read, one sentence each: file, place, reason. Not empty: the results are not whole.
     pub problems: Vec<String>,
+    /// As in [`Results::durations`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub durations: Vec<u8>,
 }
 
 impl From<&Results> for ToldResults {

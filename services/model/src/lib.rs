@@ -13,6 +13,7 @@ pub mod container;
 pub mod digest;
 pub mod history;
 pub mod ids;
+pub mod lasted;
 pub mod log;
 pub mod matrix;
 pub mod metric;

@@ -127,17 +127,22 @@ impl MetricChange {
     pub const fn is_change(self) -> bool {
         matches!(self, Self::Slower | Self::Faster | Self::More | Self::Less)
     }
+
+    /// Whether it is in the direction that is worse, for what is better so.
+    pub const fn is_worse(self, better: Option<Better>) -> bool {
+        match self {
+            Self::Slower => true,
+            Self::More => matches!(better, Some(Better::Lower)),
+            Self::Less => matches!(better, Some(Better::Higher)),
+            Self::Faster | Self::Unchanged | Self::Unclear => false,
+        }
+    }
 }
 
 impl MetricComparison {
     /// Whether a change was shown in the direction that is worse.
     pub const fn is_worse(&self) -> bool {
-        match self.change {
-            MetricChange::Slower => true,
-            MetricChange::More => matches!(self.better, Some(Better::Lower)),
-            MetricChange::Less => matches!(self.better, Some(Better::Higher)),
-            MetricChange::Faster | MetricChange::Unchanged | MetricChange::Unclear => false,
-        }
+        self.change.is_worse(self.better)
     }
 
     /// `1.23× (95% 1.18–1.29) in 10 pairs on 3 hosts`, or how few pairs there are.

@@ -11,6 +11,9 @@ use crate::container::{Limits, Network};
 /// Most shards of a cell.
 pub const SHARDS_MOST: u32 = 64;
 
+/// Longest plan of shards, in bytes; the shortest cases are left out of a longer one.
+pub const SHARD_PLAN_BYTES_MOST: usize = 16 << 20;
+
 /// All that one attempt is made from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct AttemptPlan {
@@ -46,6 +49,20 @@ pub struct Shard {
     pub index: u32,
     /// How many there are: 2 to [`SHARDS_MOST`].
     pub total: u32,
+    /// The blob that says which shard runs which case, one a line: its name, a tab, and the shard from 0. What is not in it
+    /// is split as the test likes. None: nothing is known of the cases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Digest>,
+}
+
+/// What a plan of shards names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ShardUnit {
+    /// Cases, by their names in reports.
+    #[default]
+    Case,
+    /// What stands before the first `::` of a case's name: a package, all of whose tests one process runs.
+    Package,
 }
 
 /// Version of how a set-up layer is made.

@@ -9,12 +9,14 @@ use serde::{Deserialize, Serialize};
 mod against;
 mod bisected;
 mod grid;
+mod levels;
 
 use crate::metric::{MetricComparison, Metrics};
 
 pub use against::{Against, AgainstChange, AgainstKind};
 pub use bisected::{Belief, Bisected, BisectedAs, GapSearch, Searches};
 pub use grid::{CaseGrid, CaseMark, CaseRow, Rate};
+pub use levels::{LevelChange, Levels, amount};
 
 /// What a run concluded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -52,6 +54,9 @@ pub struct Report {
     /// Metrics of cells against those of their baselines, changes first; empty where none are compared.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub metrics: Vec<MetricComparison>,
+    /// Where metrics changed their level along an ordered axis with many values; none where no series is long enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub levels: Option<Levels>,
 }
 
 /// An axis as reports show it.

@@ -27,6 +27,10 @@ pub struct Pins {
     pub images: BTreeMap<String, Digest>,
     /// Rendered `from` of `files` to the digest of an uncompressed tar.
     pub files: BTreeMap<String, Digest>,
+    /// Plans of shards ([`crate::plan::Shard::plan`]) by the cells that share one
+    /// ([`Cells::group`](crate::matrix::Cells::group)): what earlier runs said of durations when it was submitted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub shards: BTreeMap<String, Digest>,
 }
 
 /// How far a run is.

@@ -245,6 +245,7 @@ struct Sound {
     exceptions: Vec<CaseException>,
     found: bool,
     problems: Vec<String>,
+    durations: Vec<u8>,
 }
 
 impl Sound {
@@ -262,6 +263,7 @@ impl Sound {
             set: self.found.then_some(self.set),
             exceptions: self.exceptions,
             problems: self.problems,
+            durations: self.durations,
         }
     }
 }
@@ -273,6 +275,7 @@ fn cases_within(results: ToldResults, sets: &mut Named<'_>) -> Result<Sound, Dig
         mut exceptions,
         found,
         mut problems,
+        mut durations,
     } = results;
     problems.truncate(PROBLEMS_MOST);
     for problem in &mut problems {
@@ -295,11 +298,16 @@ fn cases_within(results: ToldResults, sets: &mut Named<'_>) -> Result<Sound, Dig
             for exception in &mut exceptions {
                 cut(&mut exception.message, MESSAGE_MOST);
             }
+            // They only balance shards: what does not fit is not told.
+            if durations.len() != set.names.len() {
+                durations = Vec::new();
+            }
             Sound {
                 set,
                 exceptions,
                 found,
                 problems,
+                durations,
             }
         }
         Err(why) => Sound {
@@ -307,6 +315,7 @@ fn cases_within(results: ToldResults, sets: &mut Named<'_>) -> Result<Sound, Dig
             exceptions: Vec::new(),
             found,
             problems: vec![format!("the agent's list of cases is refused: {why}")],
+            durations: Vec::new(),
         },
     })
 }
@@ -400,6 +409,7 @@ mod tests {
             exceptions: exceptions.iter().map(exception).collect(),
             found: true,
             problems: Vec::new(),
+            durations: Vec::new(),
         }
     }
 

@@ -39,6 +39,7 @@ mod reports;
 mod retention;
 mod runs;
 mod sets;
+mod shards;
 mod submit;
 
 use std::net::SocketAddr;

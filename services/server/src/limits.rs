@@ -31,6 +31,13 @@ pub(crate) const SUBMISSION_BYTES_MOST: usize = 4 << 20;
 pub(crate) const DOCUMENT_BYTES_MOST: usize = 64 << 10;
 /// Most different images, and most different sources of files, of one run.
 pub(crate) const PINS_MOST: usize = 1024;
+/// Plans of shards of one run: groups of cells whose tests are split alike. Of more, none is balanced, and none's durations are
+/// kept.
+pub(crate) const PLANS_MOST: usize = 1000;
+/// Cells, shards not counted, of a run whose shards are balanced.
+pub(crate) const PLANNED_CELLS_MOST: u64 = 10_000;
+/// Cases of earlier runs that the plans of one run are made from.
+pub(crate) const PLANNED_CASES_MOST: usize = 2_000_000;
 /// Longest idempotency key, in bytes.
 pub(crate) const IDEMPOTENCY_KEY_MOST: usize = 255;
 /// Attempts that a run has at least, all cells together: the database counts a run's events in 31 bits, and reruns need

@@ -1,7 +1,7 @@
 //! What a matrix's names mean, where the client did not say: images of this server's own store, or of a registry. May
 //! not: look at a path; a path means something on the client's machine only.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use axum::http::StatusCode;
 use prometheus_client::metrics::counter::Counter;
@@ -143,8 +143,9 @@ async fn find(app: &App, name: &str) -> Answer<Digest> {
 /// Keeps everything pinned from being pruned, for as long as the holds live. What is gone already cannot be held; its
 /// attempts will say so.
 pub(crate) fn hold(images: &regatta_image::Store, pins: &Pins) -> Vec<Hold> {
-    let all: BTreeMap<&String, &Digest> = pins.images.iter().chain(&pins.files).collect();
-    all.values()
+    let files = pins.files.values().chain(pins.shards.values());
+    let all: BTreeSet<&Digest> = pins.images.values().chain(files).collect();
+    all.iter()
         .filter_map(|digest| images.hold(digest).ok())
         .collect()
 }

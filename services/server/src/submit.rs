@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::limits::{
     IDEMPOTENCY_KEY_MOST, MATRIX_BYTES_MOST, RUN_ATTEMPTS_MOST, SUBMISSION_BYTES_MOST,
 };
-use crate::{body, pins};
+use crate::{body, pins, shards};
 
 /// A matrix with what its names meant.
 const SUBMISSION: &str = "application/vnd.regatta.submission+json";
@@ -118,7 +118,9 @@ async fn complete(
             ),
         ));
     }
-    let pins = pins::complete(app, &matrix, pins).await?;
+    let plans = shards::plans(app, &matrix, &pins).await;
+    let mut pins = pins::complete(app, &matrix, pins).await?;
+    pins.shards = plans;
     let (images, pinned) = (app.images.clone(), pins.clone());
     let holds = tokio::task::spawn_blocking(move || pins::hold(&images, &pinned))
         .await

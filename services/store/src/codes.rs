@@ -26,6 +26,17 @@ pub(crate) const EARLIER: &str =
 /// The same of all cells of a run.
 pub(crate) const FORGET_EARLIER: &str = "DELETE FROM earlier WHERE run = $1";
 
+/// How long the cases of a set (5) took in a shard (4) of cells (2) of a matrix (1) in a run (3), once.
+pub(crate) const DURATIONS: &str = "INSERT INTO durations (matrix, cells, run, shard, case_set, said) \
+     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
+
+/// Leaves what the newest runs (3: how many but one) said of these cells (2) of a matrix (1).
+pub(crate) const KEEP_DURATIONS: &str = "DELETE FROM durations WHERE matrix = $1 AND cells = $2 AND run < \
+     (SELECT DISTINCT run FROM durations WHERE matrix = $1 AND cells = $2 ORDER BY run DESC LIMIT 1 OFFSET $3)";
+
+/// What a run said of durations.
+pub(crate) const FORGET_DURATIONS: &str = "DELETE FROM durations WHERE run = $1";
+
 pub(crate) fn of_outcome(outcome: Outcome) -> (i64, Option<i64>) {
     match outcome {
         // Of most attempts: a number that takes no room.

@@ -26,9 +26,9 @@ use regatta_model::{AttemptId, CellNumber, Digest, HostName, RunId};
 pub use blobs::{BlobKey, BlobStream, Blobs, SIGNED_FOR, Signed};
 pub use error::Error;
 pub use records::{
-    Batch, BisectionRow, Candidate, CaseSet, Cases, Committed, Distrusted, EarlierRow, EndedRow,
-    EventKind, EventRow, HostRecord, Leadership, NewRun, Policy, RunHead, RunRecord, StateRow,
-    Submitted,
+    Batch, BisectionRow, Candidate, CaseSet, Cases, Committed, Distrusted, DurationsRow,
+    EarlierRow, EndedRow, EventKind, EventRow, HostRecord, Leadership, NewRun, Policy, RunHead,
+    RunRecord, StateRow, Submitted,
 };
 
 /// Most rows that one read gives.
@@ -36,6 +36,9 @@ pub const PAGE_MOST: u32 = 1000;
 
 /// Most names of hosts, digests of case sets and ids of runs whose keys a writer remembers.
 const KEYS_MOST: usize = 50_000;
+
+/// Newest runs of which the durations of a matrix's cells are kept.
+pub const DURATION_RUNS_KEPT: u32 = 3;
 
 /// Rows that one sweep removes: few enough that commits don't wait for it.
 pub const SWEEP_ROWS: u32 = 5_000;
@@ -103,6 +106,9 @@ pub trait Store: Send + Sync {
 
     /// What that search came to, so far; none where there was none.
     async fn bisection(&self, run: &RunId) -> Result<Option<String>, Error>;
+
+    /// How long the cases of these cells of a matrix took in the newest runs, the newest first, and by shard.
+    async fn durations(&self, matrix: &str, cells: &str) -> Result<Vec<DurationsRow>, Error>;
 
     /// One ended attempt.
     async fn attempt(&self, attempt: &AttemptId) -> Result<Option<EndedRow>, Error>;

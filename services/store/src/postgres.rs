@@ -1,6 +1,7 @@
 //! PostgreSQL: for fleets. Several servers use one database; one of them leads and writes, and the database refuses
 //! what a deposed one writes. May not: hold a transaction open while nothing is asked of the database.
 
+mod durations;
 mod heads;
 mod keys;
 mod lead;
@@ -20,8 +21,8 @@ use keys::Keys;
 
 use crate::reads::Reads;
 use crate::{
-    Batch, Candidate, CaseSet, Committed, EarlierRow, EndedRow, Error, EventRow, HostRecord,
-    Leadership, RunHead, RunRecord, Store, Submitted,
+    Batch, Candidate, CaseSet, Committed, DurationsRow, EarlierRow, EndedRow, Error, EventRow,
+    HostRecord, Leadership, RunHead, RunRecord, Store, Submitted,
 };
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/postgres");
@@ -213,6 +214,10 @@ impl Store for Postgres {
 
     async fn bisection(&self, run: &RunId) -> Result<Option<String>, Error> {
         self.reads.bisection(run).await
+    }
+
+    async fn durations(&self, matrix: &str, cells: &str) -> Result<Vec<DurationsRow>, Error> {
+        self.reads.durations(matrix, cells).await
     }
 
     async fn over_before(&self, before_ms: u64, limit: u32) -> Result<Vec<RunHead>, Error> {

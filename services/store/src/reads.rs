@@ -1,5 +1,6 @@
 //! Reading back, the same over every database: both understand this SQL. May not: write.
 
+mod durations;
 mod earlier;
 
 use std::collections::{BTreeMap, HashMap};

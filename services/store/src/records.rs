@@ -1,13 +1,14 @@
 //! What is recorded, as values. May not: know a database.
 
-use std::sync::Arc;
+mod cases;
 
-use regatta_model::case::{CaseException, CaseStatus, Results};
 use regatta_model::metric::Metrics;
 use regatta_model::run::{Pins, Progress, RunState, RunSummary};
 use regatta_model::wire::{Artifact, HostFacts, LogPlace};
 use regatta_model::{AttemptId, Blame, CellNumber, Digest, HostName, Incarnation, Outcome, RunId};
 use serde::{Deserialize, Serialize};
+
+pub use cases::{CaseSet, Cases, DurationsRow};
 
 /// What is recorded in one transaction, in this order.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +24,8 @@ pub struct Batch {
     pub distrusted: Vec<Distrusted>,
     /// What earlier runs say of cells; the first that is recorded of a cell stays.
     pub earlier: Vec<EarlierRow>,
+    /// How long cases took; the first that is recorded of a run, cells and shard stays.
+    pub durations: Vec<DurationsRow>,
     /// Ended attempts.
     pub attempts: Vec<EndedRow>,
     /// Changes of runs' states.
@@ -42,6 +45,7 @@ impl Batch {
             && self.hosts.is_empty()
             && self.distrusted.is_empty()
             && self.earlier.is_empty()
+            && self.durations.is_empty()
             && self.attempts.is_empty()
             && self.states.is_empty()
             && self.pruned.is_empty()
@@ -211,91 +215,6 @@ pub enum EventKind {
     },
     /// The run's state changed.
     State(RunState),
-}
-
-/// The names of an attempt's cases.
-#[derive(Debug, PartialEq)]
-pub struct CaseSet {
-    /// [`Results::set`].
-    pub digest: Digest,
-    /// Sorted, each once.
-    pub names: Vec<String>,
-}
-
-/// The results of an attempt; the names are shared between all attempts that have the same.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Cases {
-    /// Names of all cases; none where no results were found.
-    pub set: Option<Arc<CaseSet>>,
-    /// Those that did not simply pass.
-    pub exceptions: Vec<CaseException>,
-    /// What could not be read.
-    pub problems: Vec<String>,
-}
-
-impl From<Vec<String>> for CaseSet {
-    fn from(names: Vec<String>) -> Self {
-        Self {
-            digest: Digest::of_canonical(&names),
-            names,
-        }
-    }
-}
-
-impl From<Results> for Cases {
-    fn from(results: Results) -> Self {
-        let digest = results.found.then(|| results.set());
-        let set = digest.map(|digest| {
-            Arc::new(CaseSet {
-                digest,
-                names: results.names,
-            })
-        });
-        Self {
-            set,
-            exceptions: results.exceptions,
-            problems: results.problems,
-        }
-    }
-}
-
-impl Cases {
-    /// How many cases there are.
-    pub fn count(&self) -> u64 {
-        self.set
-            .as_ref()
-            .map_or(0, |set| set.names.len().try_into().unwrap_or(u64::MAX))
-    }
-
-    /// How many cases ended as `status`.
-    pub fn count_of(&self, status: CaseStatus) -> u64 {
-        let listed = |wanted: &dyn Fn(CaseStatus) -> bool| {
-            self.exceptions
-                .iter()
-                .filter(|e| wanted(e.status))
-                .count()
-                .try_into()
-                .unwrap_or(u64::MAX)
-        };
-        match status {
-            CaseStatus::Passed => self.count().saturating_sub(listed(&|_| true)),
-            _ => listed(&|found| found == status),
-        }
-    }
-
-    /// The results with their own copy of the names.
-    pub fn to_results(&self) -> Results {
-        Results {
-            names: self
-                .set
-                .as_ref()
-                .map(|set| set.names.clone())
-                .unwrap_or_default(),
-            exceptions: self.exceptions.clone(),
-            found: self.set.is_some(),
-            problems: self.problems.clone(),
-        }
-    }
 }
 
 /// An ended attempt.

@@ -274,6 +274,7 @@ impl AttemptColumns {
                 set: self.case_set.and_then(|key| sets.get(&key).cloned()),
                 exceptions: rest.exceptions.into_owned(),
                 problems: rest.problems.into_owned(),
+                durations: Vec::new(),
             },
             metrics: rest.metrics.into_owned(),
             detail: rest.detail.into_owned(),

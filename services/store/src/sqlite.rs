@@ -1,6 +1,7 @@
 //! SQLite: the embedded default. One connection writes, several read; the write-ahead log keeps them apart.
 //! May not: be used by two servers at once (a lock file sees to it).
 
+mod durations;
 mod sweep;
 mod write;
 
@@ -20,8 +21,8 @@ use tokio::sync::Mutex;
 use crate::codes::from_sql;
 use crate::reads::Reads;
 use crate::{
-    Batch, Candidate, CaseSet, Committed, EarlierRow, EndedRow, Error, EventRow, HostRecord,
-    Leadership, RunHead, RunRecord, Store, Submitted,
+    Batch, Candidate, CaseSet, Committed, DurationsRow, EarlierRow, EndedRow, Error, EventRow,
+    HostRecord, Leadership, RunHead, RunRecord, Store, Submitted,
 };
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/sqlite");
@@ -238,6 +239,10 @@ impl Store for Sqlite {
 
     async fn bisection(&self, run: &RunId) -> Result<Option<String>, Error> {
         self.reads.bisection(run).await
+    }
+
+    async fn durations(&self, matrix: &str, cells: &str) -> Result<Vec<DurationsRow>, Error> {
+        self.reads.durations(matrix, cells).await
     }
 
     async fn over_before(&self, before_ms: u64, limit: u32) -> Result<Vec<RunHead>, Error> {

@@ -19,5 +19,6 @@ pub mod metrics;
 pub mod report;
 pub mod results;
 pub mod sequential;
+pub mod shards;
 mod tally;
 pub mod trust;

@@ -15,6 +15,7 @@ mod findings;
 mod grid;
 mod input;
 mod known;
+mod levels;
 mod looks;
 mod measures;
 mod others;
@@ -38,11 +39,12 @@ use crate::earlier::Earlier;
 use crate::judge::Policy;
 use crate::sequential::Rule;
 use case::{CaseId, Cases};
-use cell::{Cell, Plain};
+use cell::{Cell, Plain, seconds};
 use measures::Measures;
 use others::HostFaults;
 
 pub use input::{AttemptRow, CaseNames, ReportInput};
+pub use levels::{CHANGES_MOST, SERIES_LEAST, SERIES_MOST};
 pub use looks::Looks;
 
 /// Up to so many cells, a report lists all of them.
@@ -93,6 +95,8 @@ pub struct Builder<'a> {
     measures: Measures,
     /// How many more numbers of attempts the report takes.
     metrics_left: usize,
+    /// Whether what attempts measured is kept.
+    samples: bool,
     /// Only some cells are wanted.
     few: bool,
     /// What searches for where regressions began came to.
@@ -103,7 +107,7 @@ impl<'a> Builder<'a> {
     /// A report without attempts.
     pub fn new(matrix: &'a Matrix, run: &'a RunSummary, now_ms: u64) -> Self {
         let cells = matrix.cells().whole();
-        Self {
+        let mut builder = Self {
             matrix,
             run,
             now_ms,
@@ -123,9 +127,12 @@ impl<'a> Builder<'a> {
             rule: Policy::of_run(matrix, run).rule(),
             measures: Measures::default(),
             metrics_left: METRICS_TAKEN_MOST,
+            samples: matrix.compares_metrics(),
             few: false,
             searches: Vec::new(),
-        }
+        };
+        builder.samples |= levels::axis(&builder).is_some();
+        builder
     }
 
     /// For [`Self::finish_cells`]: every cell whose attempts come is kept whole, however large the run is.
@@ -176,7 +183,7 @@ impl<'a> Builder<'a> {
         let mut by_shard: Vec<Vec<AttemptRow>> = Vec::new();
         by_shard.resize_with(usize::try_from(cells.shards()).unwrap_or(1), Vec::new);
         // A matrix that compares metrics is not split.
-        let samples = if self.matrix.compares_metrics() {
+        let samples = if self.samples {
             self.measures.samples(&rows)
         } else {
             Vec::new()
@@ -265,6 +272,11 @@ impl<'a> Builder<'a> {
         findings.extend(others::findings(&self, &compared));
         let metrics = measures::compare(&self);
         findings.extend(measures::findings(&self, &metrics));
+        let levels = levels::of(&self);
+        let told = levels
+            .iter()
+            .flat_map(|levels| levels::findings(&self, levels, &metrics));
+        findings.extend(told);
         findings.truncate(FINDINGS_MOST);
         let grid = grid::of(&self, &compared);
         let cells = self.cell_reports(&compared);
@@ -293,6 +305,7 @@ impl<'a> Builder<'a> {
             against: None,
             grid,
             metrics: measures::listed(metrics),
+            levels,
         };
         report.sentence = sentence::of(&report, &compared, &allowed);
         report
@@ -381,10 +394,4 @@ impl<'a> Builder<'a> {
             .map(|(axis, value)| (axis.to_owned(), value.to_owned()))
             .collect()
     }
-}
-
-/// So many parts of a second as seconds.
-fn seconds(count: u64, parts: u32) -> f64 {
-    std::time::Duration::from_nanos(count.saturating_mul(1_000_000_000 / u64::from(parts.max(1))))
-        .as_secs_f64()
 }

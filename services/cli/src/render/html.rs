@@ -64,6 +64,7 @@ pub(super) fn render(report: &Report) -> String {
         tables::cases(report, grid, &mut out);
     }
     plot::along(report, &mut out);
+    super::levels::html(report, &mut out);
     super::metrics::html(report, &mut out);
     attempts::all(report, &mut out);
     out.push_str("</main>\n");

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use regatta_model::report::{Finding, FindingKind, Report};
 
 use super::grid::Grid;
-use super::{CLUSTERS_SHOWN, Mark, against, axes_text, cases_text, metrics, probability};
+use super::{CLUSTERS_SHOWN, Mark, against, axes_text, cases_text, levels, metrics, probability};
 
 /// Most bytes of it all; GitHub cuts comments at 65,536 characters, and summaries of jobs at 1 MiB.
 const BYTES_MOST: usize = 60_000;
@@ -80,6 +80,30 @@ pub(super) fn render(report: &Report) -> String {
 
 /// What a version takes more or less of.
 fn measured(report: &Report, out: &mut String) {
+    if let Some(levels) = &report.levels {
+        let (lines, rest) = levels::lines(levels);
+        if !lines.is_empty() {
+            let _ = write!(
+                out,
+                "\n| from {} | metric | change | | cells |\n| --- | --- | --- | --- | --- |\n",
+                text(&levels.axis)
+            );
+        }
+        for (cells, one) in lines {
+            let line = format!(
+                "| {} | {} | {} | {} | {} |\n",
+                text(&one.first),
+                text(&one.metric),
+                one.change.name(),
+                text(&one.told()),
+                text(&cells)
+            );
+            if out.len() + line.len() <= BYTES_MOST {
+                out.push_str(&line);
+            }
+        }
+        let _ = writeln!(out, "\n{}", text(&rest));
+    }
     if report.metrics.is_empty() {
         return;
     }

@@ -6,6 +6,7 @@ mod csv;
 mod grid;
 mod html;
 mod junit;
+mod levels;
 mod markdown;
 mod metrics;
 mod text;
@@ -312,6 +313,7 @@ pub(crate) mod tests {
             grid: None,
             against: None,
             metrics: vec![],
+            levels: None,
         }
     }
 

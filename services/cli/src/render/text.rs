@@ -8,7 +8,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::grid::Grid;
 use super::{
-    CLUSTERS_SHOWN, Look, Mark, against, axes_text, cases_text, metrics, probability,
+    CLUSTERS_SHOWN, Look, Mark, against, axes_text, cases_text, levels, metrics, probability,
     telling_attempt,
 };
 use crate::progress::seconds;
@@ -36,6 +36,10 @@ pub(super) fn render(report: &Report, look: Look) -> String {
     if !report.metrics.is_empty() {
         push(&mut out, "");
         push(&mut out, &look.paint.faint(&metrics::lines(report).1));
+    }
+    if let Some(levels) = &report.levels {
+        push(&mut out, "");
+        push(&mut out, &look.paint.faint(&levels::lines(levels).1));
     }
     if let Some(against) = &report.against {
         out.push_str(&against::text(against, look));

@@ -5,6 +5,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 
 use crate::container::Network;
+use crate::plan::ShardUnit;
 
 use super::finding::{Finding, quote};
 use super::read::{Map, Read, Reader, Spanned, written};
@@ -23,21 +24,43 @@ pub(super) struct Tool {
     sharded: &'static str,
     /// Its results, below `$REGATTA_RESULTS`.
     pub(super) results: &'static str,
+    /// What its plan of shards names, where it takes one.
+    unit: ShardUnit,
     /// What its first argument has to be, where it needs one.
     first: Option<&'static str>,
 }
 
-/// pytest has no option for it: a plugin leaves the tests of other shards out, by the hash of their ids. It is a file, so that
-/// workers of pytest-xdist load it as well. Of few tests, a shard may get none: that all of them do is seen in the report.
+/// pytest has no option for it: a plugin leaves the tests of other shards out, by the plan of shards or, where that does not name
+/// them, by the hash of their ids. So each runs in exactly one shard, whatever the plan says, since all shards have the same. The
+/// name of a test in it is that of its JUnit. It is a file, so that workers of pytest-xdist load it as well. Of few tests, a
+/// shard may get none: that all of them do is seen in the report.
 const PYTEST_SHARDED: &str = r#": >"$TEST_SHARD_STATUS_FILE"
 plugin=$(mktemp -d)
 cat >"$plugin/regatta_shard.py" <<'END'
-import os, zlib, pytest
+import os, re, zlib, pytest
 index, total = int(os.environ["TEST_SHARD_INDEX"]), int(os.environ["TEST_TOTAL_SHARDS"])
+plan = {}
+if os.environ.get("REGATTA_SHARDS"):
+    with open(os.environ["REGATTA_SHARDS"], encoding="utf-8", newline="\n") as lines:
+        for line in lines:
+            name, _, shard = line.rstrip("\n").rpartition("\t")
+            if re.match("[0-9]+$", shard) and int(shard) < total:
+                plan[name] = int(shard)
+
+def case(nodeid):
+    address, bracket, parameters = nodeid.partition("[")
+    names = address.split("::")
+    names[0] = re.sub(r"\.py$", "", names[0].replace("/", "."))
+    names[-1] += bracket + parameters
+    return "::".join([".".join(names[:-1]), names[-1]])
+
+def shard(item):
+    planned = plan.get(case(item.nodeid))
+    return zlib.crc32(item.nodeid.encode("utf-8", "replace")) % total if planned is None else planned
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
-    mine = lambda item: zlib.crc32(item.nodeid.encode("utf-8", "replace")) % total == index
+    mine = lambda item: shard(item) == index
     others = [item for item in items if not mine(item)]
     if others:
         config.hook.pytest_deselected(items=others)
@@ -51,8 +74,9 @@ END
 PYTHONPATH="$plugin${PYTHONPATH:+:$PYTHONPATH}"; export PYTHONPATH
 exec pytest -p regatta_shard --junitxml="$REGATTA_RESULTS/pytest.xml" "$@""#;
 
-/// Go has no option for it: a shard tests every Nth package of N shards. What begins with `-` is an option, with its value after
-/// `=`; of those, the ones that choose files are for `go list` as well.
+/// Go has no option for it: a shard tests the packages that the plan of shards gives it, and of those that it does not name its
+/// part by a hash of their paths; without a plan, every Nth package of N shards. What begins with `-` is an option, with its
+/// value after `=`; of those, the ones that choose files are for `go list` as well.
 const GO_SHARDED: &str = r#"set -f
 packages= choose=
 for word do
@@ -65,7 +89,21 @@ for word do
 done
 packages=$(go list $choose -- ${packages:-.})
 packages=$(printf '%s
-' "$packages" | awk -v total="$TEST_TOTAL_SHARDS" -v mine="$TEST_SHARD_INDEX" '(NR - 1) % total == mine')
+' "$packages" | awk -v total="$TEST_TOTAL_SHARDS" -v mine="$TEST_SHARD_INDEX" -v plan="${REGATTA_SHARDS-}" '
+  BEGIN {
+    for (code = 1; code < 128; code++) ord[sprintf("%c", code)] = code
+    while (plan != "" && (getline line < plan) > 0) {
+      split(line, part, "\t")
+      if (part[2] ~ /^[0-9]+$/ && part[2] + 0 < total) shards[part[1]] = part[2] + 0
+    }
+  }
+  plan == "" { if ((NR - 1) % total == mine) print; next }
+  $0 in shards { if (shards[$0] == mine) print; next }
+  {
+    hash = 0
+    for (at = 1; at <= length($0); at++) hash = (hash * 31 + ord[substr($0, at, 1)]) % 1000003
+    if (hash % total == mine) print
+  }')
 : >"$TEST_SHARD_STATUS_FILE"
 if [ -z "$packages" ]; then
   echo '{"Action":"skip","Package":"none in this shard"}' >"$REGATTA_RESULTS/go.json"
@@ -80,6 +118,7 @@ const TOOLS: [Tool; 5] = [
         script: r#"exec pytest --junitxml="$REGATTA_RESULTS/pytest.xml" "$@""#,
         sharded: PYTEST_SHARDED,
         results: "pytest.xml",
+        unit: ShardUnit::Case,
         first: None,
     },
     // Its JUnit needs a file in the repository.
@@ -89,6 +128,7 @@ const TOOLS: [Tool; 5] = [
         // Of few tests, a shard may get none, and then writes no event: hence the suite without tests.
         sharded: r#": >"$TEST_SHARD_STATUS_FILE"; printf '%s\n' '{"type":"suite","event":"started","test_count":0}' '{"type":"suite","event":"ok"}' >"$REGATTA_RESULTS/nextest.json"; NEXTEST_EXPERIMENTAL_LIBTEST_JSON=1; NEXTEST_NO_TESTS=pass; export NEXTEST_EXPERIMENTAL_LIBTEST_JSON NEXTEST_NO_TESTS; exec cargo nextest run --message-format libtest-json-plus --partition "hash:$((TEST_SHARD_INDEX + 1))/$TEST_TOTAL_SHARDS" "$@" >>"$REGATTA_RESULTS/nextest.json""#,
         results: "nextest.json",
+        unit: ShardUnit::Case,
         first: None,
     },
     Tool {
@@ -96,6 +136,7 @@ const TOOLS: [Tool; 5] = [
         script: r#"exec go test -json "$@" >"$REGATTA_RESULTS/go.json""#,
         sharded: GO_SHARDED,
         results: "go.json",
+        unit: ShardUnit::Package,
         first: None,
     },
     Tool {
@@ -104,6 +145,7 @@ const TOOLS: [Tool; 5] = [
         // Jest 28 and later. Of few files, a shard may get none.
         sharded: r#": >"$TEST_SHARD_STATUS_FILE"; PATH="$PWD/node_modules/.bin:$PATH"; export PATH; exec jest --ci --json --outputFile="$REGATTA_RESULTS/jest.json" --shard="$((TEST_SHARD_INDEX + 1))/$TEST_TOTAL_SHARDS" --passWithNoTests "$@""#,
         results: "jest.json",
+        unit: ShardUnit::Case,
         first: None,
     },
     // CMake 3.21 and later.
@@ -113,6 +155,7 @@ const TOOLS: [Tool; 5] = [
         // Of few tests, a shard may get none: test 0, which there never is, keeps it from running all of them.
         sharded: r#": >"$TEST_SHARD_STATUS_FILE"; exec ctest --output-junit "$REGATTA_RESULTS/ctest.xml" -I "$((TEST_SHARD_INDEX + 1)),,$TEST_TOTAL_SHARDS,0" --test-dir "$@""#,
         results: "ctest.xml",
+        unit: ShardUnit::Case,
         first: Some("the build directory, such as build"),
     },
 ];
@@ -270,6 +313,14 @@ impl JsonSchema for Test {
             .collect();
         schema.insert("oneOf".to_owned(), one.into());
         schema
+    }
+}
+
+impl super::Matrix {
+    /// What a plan of shards names for its test.
+    pub fn shard_unit(&self) -> ShardUnit {
+        let tool = self.0.written.test.value.tool();
+        tool.map_or(ShardUnit::Case, |tool| tool.unit)
     }
 }
 

@@ -3,7 +3,7 @@
 //! A cell that is split into shards has a number for each of them, one after the other; the first of them is the cell's own.
 //! May not: hold a list of the product's cells.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -200,6 +200,34 @@ impl Cells {
         values.map_or_else(String::new, |values| {
             crate::digest::canonical_json(&values.into_iter().collect::<BTreeMap<_, _>>())
         })
+    }
+
+    /// The cells whose tests are split alike: the canonical JSON of the axis values of this one but for that of the axis along which
+    /// cells are compared, so that a case is in the same shard of a cell and of its baseline. Empty where there is no such
+    /// cell.
+    pub fn group(&self, cell: u64) -> String {
+        let compared = self.compare.map(|(axis, _)| axis);
+        let values = self.values(cell).map(|values| {
+            let values = values.into_iter().enumerate();
+            let others = values.filter(|(axis, _)| Some(*axis) != compared);
+            others.map(|(_, value)| value).collect::<BTreeMap<_, _>>()
+        });
+        values.map_or_else(String::new, |values| crate::digest::canonical_json(&values))
+    }
+
+    /// All [`Self::group`]s, where there are `most` at most of `cells` cells at most.
+    pub fn groups(&self, most: usize, cells: u64) -> Option<BTreeSet<String>> {
+        let mut groups = BTreeSet::new();
+        if self.whole() > cells {
+            return None;
+        }
+        for cell in self.numbers() {
+            groups.insert(self.group(cell));
+            if groups.len() > most {
+                return None;
+            }
+        }
+        Some(groups)
     }
 
     /// The cell that this one is compared with, a shard with the same shard; none where nothing is compared, where that cell

@@ -273,6 +273,9 @@ impl Mould {
             shard: (cells.shards() > 1).then(|| Shard {
                 index: cells.shard(cell),
                 total: cells.shards(),
+                plan: (!pins.shards.is_empty())
+                    .then(|| pins.shards.get(&cells.group(cell)).copied())
+                    .flatten(),
             }),
         })
     }

@@ -6,6 +6,7 @@ mod judging;
 mod pairs;
 #[cfg(test)]
 mod tests;
+mod timed;
 
 pub(super) use judging::Former;
 
@@ -52,6 +53,8 @@ pub(super) struct OpenRun {
     pairs: Option<Pairs>,
     /// Cells whose facts may go once they are recorded.
     settled_now: Vec<CellNumber>,
+    /// Shards of cells that are split alike of which it is recorded how long their cases took, a bit for each.
+    timed: BTreeMap<String, u64>,
     /// Keeps images and files from being pruned.
     _holds: Vec<Hold>,
 }
@@ -81,6 +84,7 @@ impl OpenRun {
             former: None,
             unconfirmed: BTreeMap::new(),
             settled_now: Vec::new(),
+            timed: BTreeMap::new(),
             _holds: holds,
         }
     }

@@ -173,6 +173,13 @@ impl Actor {
         }
         self.turn.touched.insert(id.run.clone());
         let bad = self.score_hosts(&row, reached.iter().map(|(cell, _)| *cell));
+        if let Some(durations) = self
+            .runs
+            .get_mut(&id.run)
+            .and_then(|run| run.timed(&mut row))
+        {
+            self.turn.batch.durations.push(durations);
+        }
         self.turn.batch.attempts.push(row);
         for host in &bad {
             // Before the scheduler hears of this end, which may be the run's.

@@ -60,6 +60,7 @@ impl Actor {
         };
         let cells = run.matrix.cells();
         let (shard, shards) = (cells.shard(cell), cells.shards());
+        let plan = run.pins.shards.get(&cells.group(cell)).copied();
         let values = cells.values(cell).unwrap_or_default();
         let values = values
             .into_iter()
@@ -68,7 +69,11 @@ impl Actor {
         for former in former.iter() {
             // Where the tests were split otherwise, none of its shards is this one.
             let cells = former.matrix.cells();
-            let Some(first) = cells.number(&values).filter(|_| cells.shards() == shards) else {
+            let alike = |first: &u64| {
+                let planned = former.pins.shards.get(&cells.group(*first)).copied();
+                cells.shards() == shards && (shards == 1 || planned == plan)
+            };
+            let Some(first) = cells.number(&values).filter(alike) else {
                 continue;
             };
             let cell = first + CellNumber::from(shard);
@@ -99,6 +104,7 @@ impl Actor {
             Some(Former {
                 matrix: Matrix::parse(&record.matrix, &record.file).ok()?,
                 run: record.head.summary.run,
+                pins: record.pins,
             })
         };
         let former: Arc<[Former]> = records.into_iter().filter_map(read).collect();

@@ -6,7 +6,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use super::write::fence;
 use super::{Postgres, partition};
-use crate::codes::{FORGET_EARLIER, from_sql};
+use crate::codes::{FORGET_DURATIONS, FORGET_EARLIER, from_sql};
 use crate::{Error, SWEEP_ROWS};
 
 /// The rows of a pruned run (1), so many at most (2). Its own row goes last, when the others are gone.
@@ -70,6 +70,7 @@ async fn remove(db: &mut PgConnection, key: i64) -> Result<bool, Error> {
     }
     for statement in [
         FORGET_EARLIER,
+        FORGET_DURATIONS,
         "DELETE FROM run_states WHERE run = $1",
         "DELETE FROM runs WHERE key = $1",
     ] {

@@ -9,7 +9,7 @@ use tokio::sync::MutexGuard;
 
 use super::heads::{insert_states, update_heads};
 use super::keys::Keys;
-use super::{Postgres, partition};
+use super::{Postgres, durations, partition};
 use crate::codes::{BISECTION, DISTRUST, EARLIER, PRUNE, of_blame, of_outcome, of_policy, to_sql};
 use crate::rows::{rest, to_json};
 use crate::{Batch, Committed, Distrusted, EarlierRow, EndedRow, Error, HostRecord, NewRun};
@@ -78,6 +78,12 @@ async fn transact(
     }
     for earlier in &batch.earlier {
         insert_earlier(&mut db, keys, earlier).await?;
+    }
+    for durations in &batch.durations {
+        keys.know_runs(&mut db, std::iter::once(&durations.run))
+            .await?;
+        let set = keys.set(&mut db, &durations.set).await?;
+        durations::insert(&mut db, durations, keys.run(&durations.run)?, set).await?;
     }
     let mut doubled = 0;
     for rows in batch.attempts.chunks(ROWS_MOST) {

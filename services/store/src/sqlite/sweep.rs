@@ -4,7 +4,7 @@ use regatta_model::RunId;
 use sqlx::Connection as _;
 
 use super::Sqlite;
-use crate::codes::{FORGET_EARLIER, from_sql};
+use crate::codes::{FORGET_DURATIONS, FORGET_EARLIER, from_sql};
 use crate::{Error, SWEEP_ROWS};
 
 /// The rows of a pruned run (1), so many at most (2). Its own row goes last, when the others are gone.
@@ -47,6 +47,7 @@ impl Sqlite {
         if gone {
             for statement in [
                 FORGET_EARLIER,
+                FORGET_DURATIONS,
                 "DELETE FROM run_states WHERE run = $1",
                 "DELETE FROM runs WHERE key = $1",
             ] {

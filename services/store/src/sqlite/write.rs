@@ -7,7 +7,7 @@ use regatta_model::wire::LogPlace;
 use regatta_model::{Digest, RunId};
 use sqlx::{Connection as _, QueryBuilder, Sqlite as Database, SqliteConnection};
 
-use super::{Keys, Sqlite};
+use super::{Keys, Sqlite, durations};
 use crate::codes::{BISECTION, DISTRUST, EARLIER, PRUNE};
 use crate::codes::{of_blame, of_outcome, of_policy, of_state, to_sql};
 use crate::rows::{rest, to_json};
@@ -76,6 +76,11 @@ async fn transact(
     }
     for earlier in &batch.earlier {
         insert_earlier(&mut transaction, keys, earlier).await?;
+    }
+    for durations in &batch.durations {
+        let run = keys.run(&mut transaction, &durations.run).await?;
+        let set = keys.set(&mut transaction, &durations.set).await?;
+        durations::insert(&mut transaction, durations, run, set).await?;
     }
     let mut doubled = 0;
     for rows in batch.attempts.chunks(ROWS_MOST) {

@@ -7,10 +7,10 @@ use regatta_model::case::CaseStatus;
 use regatta_model::report::{AttemptReport, CaseCounts, Verdict};
 use regatta_model::{Blame, Outcome};
 
+use super::AttemptRow;
 use super::case::{CaseId, Cases, SetId};
 use super::measures::Sample;
 use super::shards::Part;
-use super::{AttemptRow, seconds};
 use crate::judge::{self, Evidence};
 use crate::tally::Tally;
 
@@ -66,6 +66,12 @@ struct Ends {
     skipped: u32,
     known: u32,
     flaky: bool,
+}
+
+/// So many parts of a second as seconds.
+pub(super) fn seconds(count: u64, parts: u32) -> f64 {
+    std::time::Duration::from_nanos(count.saturating_mul(1_000_000_000 / u64::from(parts.max(1))))
+        .as_secs_f64()
 }
 
 /// Whether host or platform are to blame for how an attempt ended.

@@ -42,11 +42,30 @@ impl Sample {
 /// A metric, once for all attempts that have it.
 #[derive(Clone, Debug)]
 pub(super) struct Measure {
-    name: String,
-    unit: String,
-    better: Option<Better>,
+    pub(super) name: String,
+    pub(super) unit: String,
+    pub(super) better: Option<Better>,
     /// Differences below it are no change, in the metric's unit.
-    least: f64,
+    pub(super) least: f64,
+}
+
+impl Measure {
+    pub(super) fn is_duration(&self) -> bool {
+        DURATIONS.contains(&self.unit.as_str())
+    }
+}
+
+impl Sample {
+    pub(super) const fn host(&self) -> &HostName {
+        &self.host
+    }
+}
+
+/// What a sample has of the metric in this place.
+pub(super) fn value_of(sample: &Sample, metric: usize) -> Option<f64> {
+    let values = &sample.values;
+    let at = values.binary_search_by_key(&metric, |(place, _)| *place);
+    at.ok().and_then(|at| Some(values.get(at)?.1))
 }
 
 /// All metrics of a run.
@@ -57,6 +76,11 @@ pub(super) struct Measures {
 }
 
 impl Measures {
+    /// Every metric, in the order in which they were met.
+    pub(super) fn all(&self) -> &[Measure] {
+        &self.all
+    }
+
     /// What those of a cell's attempts measured that passed. Time, processor time and memory are among it.
     pub(super) fn samples(&mut self, rows: &[AttemptRow]) -> Vec<Sample> {
         let counts = |row: &&AttemptRow| row.passed && judge::is_decisive(row.outcome, row.blame);
@@ -192,12 +216,7 @@ pub(super) fn compare(builder: &Builder<'_>) -> Vec<MetricComparison> {
 
 /// The usable pairs of one metric, with their host.
 fn values<'s>(matched: &[(&'s Sample, &'s Sample)], place: usize) -> Vec<(Pair, &'s HostName)> {
-    let value = |sample: &Sample| {
-        let at = sample
-            .values
-            .binary_search_by_key(&place, |(place, _)| *place);
-        at.ok().and_then(|at| Some(sample.values.get(at)?.1))
-    };
+    let value = |sample: &Sample| value_of(sample, place);
     let pairs = matched.iter().filter_map(|(candidate, baseline)| {
         let pair = Pair {
             baseline: value(baseline)?,
@@ -225,7 +244,7 @@ pub(super) fn judge_one(
         difference,
         ..
     } = pairs::estimate(&pairs, CONFIDENCE);
-    let duration = DURATIONS.contains(&measure.unit.as_str());
+    let duration = measure.is_duration();
     let change = match finding.change {
         Change::Worse if duration => MetricChange::Slower,
         Change::Better if duration => MetricChange::Faster,

@@ -1,17 +1,28 @@
 //! Cases as they are found, held to the limits. May not: know a format.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use regatta_model::Digest;
 use regatta_model::case::{CaseException, CaseStatus, MESSAGE_MOST, MESSAGES_MOST, Results};
+use regatta_model::lasted;
 
 use super::Limits;
 use crate::excerpt;
 
+/// A case, as it was told.
+struct Case {
+    status: CaseStatus,
+    message: String,
+    lasted: u8,
+}
+
 /// The cases of one attempt, while its files are read.
 pub(super) struct Collector {
     pub(super) limits: Limits,
-    cases: BTreeMap<String, (CaseStatus, String)>,
+    cases: BTreeMap<String, Case>,
+    /// How long the case took that comes next.
+    lasted: u8,
     /// How often each key was met that was met more than once.
     repeated: BTreeMap<String, u32>,
     bytes: usize,
@@ -27,6 +38,7 @@ impl Collector {
         Self {
             limits,
             cases: BTreeMap::new(),
+            lasted: lasted::UNTOLD,
             repeated: BTreeMap::new(),
             bytes: 0,
             names_bytes: 0,
@@ -57,6 +69,13 @@ impl Collector {
         }
     }
 
+    /// How long the case took that is taken next, in seconds; what is no duration is not told.
+    pub(super) fn lasts(&mut self, seconds: Option<f64>) {
+        let told = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let ms = told.map(|told| u64::try_from(told.as_millis()).unwrap_or(u64::MAX));
+        self.lasted = ms.map_or(lasted::UNTOLD, lasted::of_ms);
+    }
+
     /// Takes a case; what limit it is beyond, where it is beyond one.
     pub(super) fn case(
         &mut self,
@@ -65,6 +84,7 @@ impl Collector {
         summary: &str,
         details: &str,
     ) -> Result<(), String> {
+        let lasted = std::mem::replace(&mut self.lasted, lasted::UNTOLD);
         if self.cases.len() >= self.limits.cases {
             return Err(format!(
                 "more than {} cases: split the test into cells",
@@ -87,7 +107,12 @@ impl Collector {
             String::new()
         };
         self.failures += u64::from(status.is_failure());
-        self.cases.insert(key, (status, message));
+        let case = Case {
+            status,
+            message,
+            lasted,
+        };
+        self.cases.insert(key, case);
         Ok(())
     }
 
@@ -122,7 +147,17 @@ impl Collector {
             ..Results::default()
         };
         results.names.reserve(self.cases.len());
-        for (name, (status, message)) in self.cases {
+        let told = self
+            .cases
+            .values()
+            .any(|case| case.lasted != lasted::UNTOLD);
+        for (name, case) in self.cases {
+            let Case {
+                status, message, ..
+            } = case;
+            if told {
+                results.durations.push(case.lasted);
+            }
             if status != CaseStatus::Passed {
                 let index = u32::try_from(results.names.len()).unwrap_or(u32::MAX);
                 results.exceptions.push(CaseException {

@@ -35,6 +35,9 @@ struct Event<'t> {
     output: Option<Cow<'t, str>>,
     #[serde(borrow)]
     failed_build: Option<Cow<'t, str>>,
+    /// Seconds.
+    #[serde(default, deserialize_with = "json::number")]
+    elapsed: Option<f64>,
 }
 
 /// A package that has begun and not ended.
@@ -132,6 +135,7 @@ impl Go {
             }
             open.failed.insert(test.to_string());
         }
+        collector.lasts(event.elapsed);
         collector.case(&format!("{package}::{test}"), status, &summary, &output)
     }
 

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::WITHIN;
 use super::collect::Collector;
+use super::json;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -43,6 +44,9 @@ struct Test {
     failure_messages: Option<Vec<String>>,
     retry_reasons: Option<Vec<String>>,
     invocations: Option<u64>,
+    /// Milliseconds.
+    #[serde(default, deserialize_with = "json::number")]
+    duration: Option<f64>,
 }
 
 /// Reads one file of Jest or Vitest.
@@ -97,6 +101,7 @@ fn take_file(file: &File, collector: &mut Collector) -> Result<(), String> {
             format!("{name}{WITHIN}{}", test.title)
         };
         let key = format!("{}::{name}", file.name);
+        collector.lasts(test.duration.map(|ms| ms / 1000.0));
         collector.case(&key, status, "", &details)?;
     }
     if file.status == "failed" && !failed {
@@ -127,6 +132,9 @@ struct MochaTest {
     current_retry: u64,
     #[serde(default)]
     err: MochaError,
+    /// Milliseconds.
+    #[serde(default, deserialize_with = "json::number")]
+    duration: Option<f64>,
 }
 
 #[derive(Default, Deserialize, PartialEq)]
@@ -180,6 +188,7 @@ pub(super) fn read_mocha(path: &str, text: &str, collector: &mut Collector) {
         };
         let summary = test.err.message.as_deref().unwrap_or_default();
         let details = test.err.stack.as_deref().unwrap_or_default();
+        collector.lasts(test.duration.map(|ms| ms / 1000.0));
         if let Err(beyond) = collector.case(&key, status, summary, details) {
             return collector.problem(&format!("{path}: {beyond}"));
         }

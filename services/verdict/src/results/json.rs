@@ -1,6 +1,6 @@
 //! Results that are JSON: which dialect a text is, and its lines one by one. May not: know what an event means.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::collect::Collector;
 use crate::excerpt;
@@ -128,6 +128,11 @@ pub(super) fn dialect(text: &str) -> Option<Dialect> {
 
 fn is_object(line: &str) -> bool {
     line.trim_start().starts_with('{')
+}
+
+/// A number, where it is one: some write it as a text, or leave it `null`, and nothing fails for that.
+pub(super) fn number<'de, D: Deserializer<'de>>(value: D) -> Result<Option<f64>, D::Error> {
+    Ok(serde_json::Value::deserialize(value)?.as_f64())
 }
 
 /// Hands the events of a text to `event`, and its lines that are none to `plain`, until `event` finds something wrong. A line

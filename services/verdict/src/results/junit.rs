@@ -65,6 +65,8 @@ struct Case {
     output: String,
     /// CTest says that it did not run.
     not_run: bool,
+    /// How long it took, in seconds.
+    seconds: Option<f64>,
 }
 
 /// A suite while its element is open.
@@ -259,6 +261,9 @@ impl File<'_> {
             ending: endings.max(),
             key: self.key(start),
             not_run,
+            seconds: self
+                .attribute(start, "time")
+                .and_then(|time| seconds(&time)),
             ..Case::default()
         }
     }
@@ -332,6 +337,7 @@ impl File<'_> {
                     } else {
                         &case.details
                     };
+                    self.collector.lasts(case.seconds);
                     self.collector
                         .case(&case.key, status, &case.summary, details)?;
                 }
@@ -369,6 +375,11 @@ impl File<'_> {
         let raw = excerpt::cut(&found.value, limits.text_bytes);
         Some(unescape(raw).map_or_else(|_| raw.to_owned(), std::borrow::Cow::into_owned))
     }
+}
+
+/// A `time` in seconds; some write thousands with commas.
+fn seconds(time: &str) -> Option<f64> {
+    time.trim().replace(',', "").parse().ok()
 }
 
 /// A name without the shard that Bazel adds to it: `_shard_2/4`.

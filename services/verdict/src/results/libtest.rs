@@ -29,6 +29,9 @@ struct Event<'t> {
     #[serde(borrow)]
     reason: Option<Cow<'t, str>>,
     test_count: Option<u64>,
+    /// Seconds.
+    #[serde(default, deserialize_with = "json::number")]
+    exec_time: Option<f64>,
 }
 
 #[derive(Default)]
@@ -107,6 +110,7 @@ impl Libtest {
         } else {
             summary
         };
+        collector.lasts(event.exec_time);
         collector.case(&key, status, &summary, details)
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use regatta_model::matrix::{Baseline as Before, Matrix};
 use regatta_model::report::Verdict;
+use regatta_model::run::Pins;
 use regatta_model::{CellNumber, RunId};
 use regatta_scheduler::{Again, Next};
 use regatta_verdict::earlier::Earlier;
@@ -20,6 +21,7 @@ const EARLIER_MOST: usize = 1000;
 pub(in crate::actor) struct Former {
     pub(in crate::actor) run: RunId,
     pub(in crate::actor) matrix: Matrix,
+    pub(in crate::actor) pins: Pins,
 }
 
 impl OpenRun {

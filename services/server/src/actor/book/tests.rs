@@ -211,6 +211,7 @@ impl World {
                 set: Some(Arc::new(CaseSet::from(vec!["a".into(), "b".into()]))),
                 exceptions,
                 problems: Vec::new(),
+                durations: Vec::new(),
             },
             detail: String::new(),
             changed: Vec::new(),
