@@ -86,6 +86,7 @@ fn commits_become_values_in_order_and_checkouts_sources_of_files() {
     let pins = regatta_model::run::Pins {
         images: matrix.images(10).unwrap().iter().map(digest).collect(),
         files: sources.iter().map(digest).collect(),
+        ..Default::default()
     };
     let plan = matrix.plan(cell, &pins).unwrap();
     assert_eq!(plan.files[1].blob, pins.files[&range.source("0sail")]);
