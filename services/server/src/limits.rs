@@ -20,6 +20,8 @@ pub(crate) const LEADER_POLL: Duration = Duration::from_secs(1);
 pub(crate) const CONNECTIONS_MOST: usize = 20_000;
 /// A connection on which nothing moves for so long is closed.
 pub(crate) const CONNECTION_IDLE: Duration = Duration::from_mins(10);
+/// Bytes that one connection buffers each way, and so of a request's head.
+pub(crate) const BUFFER_MOST: usize = 64 << 10;
 /// A body of which nothing comes for so long is given up.
 pub(crate) const BODY_IDLE: Duration = Duration::from_mins(1);
 
