@@ -121,6 +121,35 @@ async fn a_killed_server_takes_up_where_it_was() {
 }
 
 #[tokio::test]
+async fn a_run_shows_all_that_runs_of_it() {
+    let (data, server) = fresh(5000).await;
+    let run = server.api.submit(&matrix(9)).await;
+    let mut one = Agent::new(&server.api, "one", 3);
+    let mut two = Agent::new(&server.api, "two", 2);
+    for (agent, running) in [(&mut one, 3), (&mut two, 5)] {
+        agent.given().await;
+        let now = server.api.run(&run).await;
+        assert_eq!(now.progress.running, running, "with {}", agent.host);
+    }
+    let listed: Vec<RunSummary> = server.api.json("api/v1/runs").await;
+    assert_eq!(listed[0].progress.running, 5);
+
+    // After a restart they go on with what they hold, and nothing new is placed or recorded.
+    server.handle.shutdown().await;
+    let server = start(data.path(), 5000).await;
+    for agent in [&mut one, &mut two] {
+        agent.api = server.api.clone();
+        agent.sync(Vec::new()).await;
+    }
+    until("all that is held is shown again", || async {
+        server.api.run(&run).await.progress.running == 5
+    })
+    .await;
+    let now = server.api.run(&run).await;
+    assert_eq!(now.progress.attempts, 0, "nothing ended meanwhile");
+}
+
+#[tokio::test]
 async fn what_was_known_of_failing_cells_outlives_the_server() {
     let (data, server) = fresh(5000).await;
     let source =

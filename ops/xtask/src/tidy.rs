@@ -52,6 +52,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Where each outside library lives.
 const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["regatta-server"]),
+    ("hyper", &["regatta-server"]),
+    ("hyper-util", &["regatta-server"]),
     ("utoipa", &["regatta-server"]),
     ("tower-http", &["regatta-server"]),
     ("prometheus-client", &["regatta-server"]),

@@ -101,7 +101,8 @@ struct Waiting {
 #[derive(Default)]
 struct Outgoing {
     acknowledged: Vec<AttemptId>,
-    start: BTreeMap<AttemptId, Assignment>,
+    /// Boxed: a map makes room for eleven at once.
+    start: BTreeMap<AttemptId, Box<Assignment>>,
     stop: BTreeMap<AttemptId, Stop>,
 }
 

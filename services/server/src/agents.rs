@@ -21,6 +21,8 @@ pub(crate) async fn sync(
 ) -> Answer<Response> {
     let request: SyncRequest<ToldResults> =
         body::json(&headers, body, SYNC_BYTES_MOST, "SYNC_BYTES_MOST").await?;
+    // They hold on to the buffer that they were read into, and the answer may take long.
+    drop(headers);
     let begun = Instant::now();
     let leader = app.leader().await?;
     let sets = app.sets.named(app.store.as_ref(), &request.ended).await;

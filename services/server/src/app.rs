@@ -215,20 +215,23 @@ async fn nothing(uri: Uri) -> Refusal {
 }
 
 /// Turns the refusals of the framework (405, a path that does not decode, ...) into problems, too.
-async fn as_problem(method: Method, uri: Uri, request: Request, next: Next) -> Response {
+async fn as_problem(request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    // A copy: what holds on to the URI keeps the buffer that it was read into for as long as the answer takes.
+    let path = request.uri().path().to_owned();
     let response = next.run(request).await;
     let status = response.status();
     let refused = status.is_client_error() || status.is_server_error();
     let written = response
         .headers()
         .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().ends_with(b"json") || uri.path().starts_with("/v2/"));
+        .is_some_and(|kind| kind.as_bytes().ends_with(b"json") || path.starts_with("/v2/"));
     if !refused || written || method == Method::HEAD {
         return response;
     }
     let detail = match status {
-        StatusCode::METHOD_NOT_ALLOWED => format!("{} does not take {method}", uri.path()),
-        _ => format!("{method} {} is not understood", uri.path()),
+        StatusCode::METHOD_NOT_ALLOWED => format!("{path} does not take {method}"),
+        _ => format!("{method} {path} is not understood"),
     };
     let mut problem = Refusal::new(status, "", detail).into_response();
     if let Some(allow) = response.headers().get(header::ALLOW) {

@@ -198,7 +198,7 @@ impl Server {
 pub struct Handle {
     address: Address,
     shutdown: CancellationToken,
-    serving: JoinHandle<std::io::Result<()>>,
+    serving: JoinHandle<()>,
     leading: JoinHandle<()>,
     app: Arc<app::App>,
 }
@@ -219,8 +219,7 @@ impl Handle {
         self.shutdown.cancel();
         let mut serving = self.serving;
         match tokio::time::timeout(END_WITHIN, &mut serving).await {
-            Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => tracing::warn!("the listener ended with an error: {error}"),
+            Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!("the listener failed: {error}"),
             Err(_) => serving.abort(),
         }

@@ -20,6 +20,8 @@ pub(crate) const LEADER_POLL: Duration = Duration::from_secs(1);
 pub(crate) const CONNECTIONS_MOST: usize = 20_000;
 /// A connection on which nothing moves for so long is closed.
 pub(crate) const CONNECTION_IDLE: Duration = Duration::from_mins(10);
+/// Bytes that one connection buffers each way, and so of a request's head.
+pub(crate) const BUFFER_MOST: usize = 64 << 10;
 /// A body of which nothing comes for so long is given up.
 pub(crate) const BODY_IDLE: Duration = Duration::from_mins(1);
 
@@ -59,6 +61,8 @@ pub(crate) const BISECT_AGAIN_AFTER: Duration = Duration::from_secs(2);
 pub(crate) const PRUNE_EVERY: Duration = Duration::from_mins(10);
 /// How often it looks for what is left of pruned runs.
 pub(crate) const SWEEP_EVERY: Duration = Duration::from_secs(10);
+/// How often it looks for what can be packed, of runs that are over.
+pub(crate) const PACK_EVERY: Duration = Duration::from_mins(1);
 
 /// Runs of one page of a list, and the default.
 pub(crate) const RUNS_PAGE_MOST: u32 = 1000;

@@ -3,20 +3,24 @@
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use axum::serve::Listener as AxumListener;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::limits::{CONNECTION_IDLE, CONNECTIONS_MOST};
+use crate::limits::{BUFFER_MOST, CONNECTION_IDLE, CONNECTIONS_MOST};
 use crate::{Address, Error, Listen, Options};
 
 /// A bound address.
@@ -78,26 +82,45 @@ impl Listener {
     }
 
     /// Serves until the token is cancelled and everybody was answered.
-    pub(crate) async fn serve(
-        self,
-        router: Router,
-        shutdown: CancellationToken,
-    ) -> std::io::Result<()> {
-        let end = shutdown.cancelled_owned();
+    pub(crate) async fn serve(self, router: Router, shutdown: CancellationToken) {
         // Made once: a bare router would be put together anew for every connection, and kept by it.
-        let service = router.into_make_service();
+        let router = router.with_state(());
         match self {
-            Self::Tcp(listener, _) => {
-                axum::serve(Bounded::new(listener), service)
-                    .with_graceful_shutdown(end)
-                    .await
-            }
-            Self::Unix(listener, _) => {
-                axum::serve(Bounded::new(listener), service)
-                    .with_graceful_shutdown(end)
-                    .await
-            }
+            Self::Tcp(listener, _) => accept(Bounded::new(listener), router, shutdown).await,
+            Self::Unix(listener, _) => accept(Bounded::new(listener), router, shutdown).await,
         }
+    }
+}
+
+/// Takes connections until the end, then waits for those that are being answered.
+async fn accept<L: AxumListener>(mut listener: Bounded<L>, router: Router, end: CancellationToken) {
+    let connections = TaskTracker::new();
+    while let Some((io, _)) = end.run_until_cancelled(listener.accept()).await {
+        connections.spawn(speak(io, router.clone(), end.clone()));
+    }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+}
+
+/// One connection until its end. It speaks HTTP/1.1 and nothing else: a server that also looked for the preface of
+/// HTTP/2 would read its first bytes by themselves, after which buffers have twice the size for as long as it lasts.
+async fn speak<I>(io: I, router: Router, end: CancellationToken)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let connection = http1::Builder::new()
+        .max_buf_size(BUFFER_MOST)
+        .serve_connection(TokioIo::new(io), TowerToHyperService::new(router));
+    let mut connection = pin!(connection);
+    let ended = if let Some(ended) = end.run_until_cancelled(connection.as_mut()).await {
+        ended
+    } else {
+        connection.as_mut().graceful_shutdown();
+        connection.await
+    };
+    if let Err(error) = ended {
+        tracing::trace!("a connection failed: {error}");
     }
 }
 

@@ -128,7 +128,7 @@ impl Actor {
                     .entry(host)
                     .or_default()
                     .start
-                    .insert(attempt, assignment);
+                    .insert(attempt, Box::new(assignment));
             }
             Err(error) => {
                 let detail = format!("the matrix gives no plan for this cell: {error}");

@@ -156,7 +156,14 @@ impl Actor {
     fn publish(&mut self) {
         let turn = std::mem::take(&mut self.turn);
         let mut changes: Vec<_> = turn.over.keys().map(|id| (id.clone(), None)).collect();
-        for id in turn.touched {
+        // Placements are not recorded, and change what runs.
+        let mut moved = turn.touched;
+        for attempt in turn.outgoing.values().flat_map(|said| said.start.keys()) {
+            if !moved.contains(&attempt.run) {
+                moved.insert(attempt.run.clone());
+            }
+        }
+        for id in moved {
             let running = self.scheduler.run(&id).map_or(0, |view| view.running);
             if let Some(run) = self.runs.get_mut(&id) {
                 run.forget_passed();
@@ -220,14 +227,23 @@ impl Actor {
                 .set(*count);
         }
         let (mut pending, mut running, mut settled) = (0, 0, 0);
-        for id in self.runs.keys() {
+        let mut changes = Vec::new();
+        for (id, run) in &self.runs {
             let Some(view) = self.scheduler.run(id) else {
                 continue;
             };
+            // What hosts took up or gave up again without anything being placed or recorded.
+            let shown = self.shared.live.get(id);
+            if shown.is_some_and(|shown| shown.running != view.running) {
+                changes.push((id.clone(), Some(run.live(view.running))));
+            }
             let unsettled = view.cells.saturating_sub(view.settled);
             settled += view.settled;
             running += view.running.min(unsettled);
             pending += unsettled.saturating_sub(view.running);
+        }
+        if !changes.is_empty() {
+            self.shared.live.set(changes);
         }
         for (state, count) in [
             ("pending", pending),

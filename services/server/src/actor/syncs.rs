@@ -30,7 +30,7 @@ impl Actor {
     pub(super) fn response(&mut self, host: &HostName, outgoing: Outgoing) -> SyncResponse {
         SyncResponse {
             acknowledged: outgoing.acknowledged,
-            start: outgoing.start.into_values().collect(),
+            start: outgoing.start.into_values().map(|given| *given).collect(),
             stop: outgoing.stop.into_values().collect(),
             lease_ms: self.shared.lease_ms,
             next_sync_ms: self.next_sync_ms(),
