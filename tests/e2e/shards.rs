@@ -70,7 +70,7 @@ fn a_case_that_fails_in_one_shard_fails_one_cell() {
         (&6.into(), &serde_json::json!(["e"]))
     );
     assert_eq!(shards(&cells[0]), [1, 2, 2, 2, 2, 2, 3]);
-    assert_eq!(shards(&cells[1]), [1, 2, 2, 2, 3]);
+    assert_eq!(shards(&cells[1]), [1, 2, 2, 2, 2, 2, 3]);
     let finding = &report["findings"][0];
     assert_eq!(
         (&finding["kind"], &finding["case"], &finding["cells"]),
@@ -103,9 +103,9 @@ fn a_case_that_fails_in_one_shard_fails_one_cell() {
         .out;
     let rows: Vec<&str> = csv.lines().collect();
     assert!(rows[0].ends_with(",shard"), "{csv}");
-    assert_eq!(rows.len(), 1 + 12, "{csv}");
+    assert_eq!(rows.len(), 1 + 14, "{csv}");
     assert!(
-        rows[12].starts_with("3,2.0,") && rows[12].ends_with(",3"),
+        rows[14].starts_with("3,2.0,") && rows[14].ends_with(",3"),
         "{csv}"
     );
 
