@@ -213,3 +213,74 @@ async fn earlier_runs_are_the_newest_finished_ones_of_the_same_name() {
         assert_eq!(newest(9).await, ["later", "c", "a"]);
     }
 }
+
+/// What the primary key of the first partition takes for an attempt, and how full its pages are left.
+fn key_of_attempts(database: &Database) -> (u64, String) {
+    let postgres = database.postgres.as_ref().unwrap();
+    let bytes = "SELECT pg_relation_size('attempts_0_pkey') / count(*) FROM attempts_0";
+    let full = "SELECT reloptions[1] FROM pg_class WHERE relname = 'attempts_0_pkey'";
+    (postgres.psql(bytes).parse().unwrap(), postgres.psql(full))
+}
+
+#[tokio::test]
+async fn what_runs_left_is_packed_once_they_are_over() {
+    const CELLS: u64 = 20_000;
+    let database = Database::postgres().await;
+    let store = &*database.store;
+    database
+        .commit(&Batch {
+            runs: vec![new_run("a")],
+            ..Batch::default()
+        })
+        .await
+        .unwrap();
+    // Cells end nearly in order: each commit has every fourth of a stretch, and later ones what is between.
+    for (round, stretch) in (0..CELLS)
+        .step_by(4000)
+        .flat_map(|at| (0..4).map(move |of| (of, at)))
+    {
+        let attempts = (stretch + round..stretch + 4000).step_by(4);
+        let attempts = attempts.map(|cell| row("a", cell, 1, cell + 2)).collect();
+        let batch = Batch {
+            attempts,
+            ..Batch::default()
+        };
+        database.commit(&batch).await.unwrap();
+    }
+    let stand = |state| {
+        let mut head = head("a", state, CELLS + 2);
+        head.summary.progress.attempts = CELLS;
+        Batch {
+            heads: vec![head],
+            ..Batch::default()
+        }
+    };
+    database.commit(&stand(RunState::Running)).await.unwrap();
+    let (loose, full) = key_of_attempts(&database);
+    assert!(loose > 35, "{loose} bytes an attempt");
+    assert!(!store.pack().await.unwrap(), "the run goes on");
+
+    database.commit(&stand(RunState::Finished)).await.unwrap();
+    // One that was cut short left an index that nobody uses, and does not keep the next one from its work.
+    let postgres = database.postgres.as_ref().unwrap();
+    postgres.psql("CREATE INDEX attempts_0_pkey_ccnew ON attempts_0 (cell)");
+    assert!(store.pack().await.unwrap());
+    let (packed, after) = key_of_attempts(&database);
+    assert!(packed < 30, "{packed} bytes an attempt, {loose} before");
+    assert_eq!(after, full, "later runs find room as before");
+    assert!(!store.pack().await.unwrap(), "there is nothing left to do");
+    let indexes =
+        postgres.psql("SELECT count(*) FROM pg_index WHERE indrelid = 'attempts_0'::regclass");
+    assert_eq!(indexes, "2");
+
+    // It is still what keeps an attempt from being recorded twice.
+    let again = Batch {
+        attempts: vec![row("a", 7, 1, CELLS + 3), row("a", 7, 2, CELLS + 4)],
+        ..Batch::default()
+    };
+    assert_eq!(database.commit(&again).await.unwrap().doubled, 1);
+    let found = store.attempts_of(&id("a"), &[7]).await.unwrap();
+    assert_eq!(found.len(), 2);
+    let sqlite = Database::sqlite().await;
+    assert!(!sqlite.store.pack().await.unwrap());
+}

@@ -45,6 +45,8 @@ pub(crate) const OPEN_RUNS_MOST: usize = 10_000;
 pub(crate) const PRUNE_EVERY: Duration = Duration::from_mins(10);
 /// How often it looks for what is left of pruned runs.
 pub(crate) const SWEEP_EVERY: Duration = Duration::from_secs(10);
+/// How often it looks for what can be packed, of runs that are over.
+pub(crate) const PACK_EVERY: Duration = Duration::from_mins(1);
 
 /// Runs of one page of a list, and the default.
 pub(crate) const RUNS_PAGE_MOST: u32 = 1000;

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::actor::{ActorHandle, Shared, wall_ms};
 use crate::answer::{Answer, Refusal, json};
 use crate::app::App;
-use crate::limits::{PRUNE_EVERY, SWEEP_EVERY};
+use crate::limits::{PACK_EVERY, PRUNE_EVERY, SWEEP_EVERY};
 use crate::runs::{MaybeQuery, query};
 
 /// Longest age that can be asked for, in seconds: a century.
@@ -108,7 +108,8 @@ fn bytes_of(head: &RunHead) -> u64 {
     8192 + 200 * head.summary.progress.attempts
 }
 
-/// Prunes by age now and then, and removes what is left of pruned runs, for as long as this server leads.
+/// Prunes by age now and then, removes what is left of pruned runs, and packs what is left of others, for as long as this
+/// server leads.
 pub(crate) async fn keep_short(
     shared: Shared,
     leader: ActorHandle,
@@ -131,7 +132,23 @@ pub(crate) async fn keep_short(
     };
     tokio::select! {
         () = work => {}
+        () = pack_all(&shared) => {}
         () = end.cancelled() => {}
+    }
+}
+
+/// Packs now and then; beside the rest, for it takes its time.
+async fn pack_all(shared: &Shared) {
+    let mut pack = tokio::time::interval(PACK_EVERY);
+    pack.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        pack.tick().await;
+        match shared.store.pack().await {
+            // Another one may be worth it, too.
+            Ok(true) => pack.reset_immediately(),
+            Ok(false) => {}
+            Err(error) => tracing::warn!("what runs left is not packed yet: {error}"),
+        }
     }
 }
 

@@ -118,6 +118,10 @@ pub trait Store: Send + Sync {
     /// Removes [`SWEEP_ROWS`] rows of a pruned run at most, as the leader of `epoch`; says whether nothing is left of it.
     async fn sweep(&self, epoch: u64, run: &RunId) -> Result<bool, Error>;
 
+    /// Makes what ended attempts take smaller, once their runs are over, where that is worth it; says whether there may be
+    /// more. Takes as long as it takes, and keeps nobody from reading or writing.
+    async fn pack(&self) -> Result<bool, Error>;
+
     /// Bytes that the database takes, without what it would use again before it grew.
     async fn bytes(&self) -> Result<u64, Error>;
 

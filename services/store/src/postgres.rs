@@ -4,6 +4,7 @@
 mod heads;
 mod keys;
 mod lead;
+mod pack;
 mod partition;
 mod sweep;
 mod write;
@@ -42,6 +43,7 @@ const COMMIT_WITHIN: Duration = Duration::from_secs(20);
 
 /// A PostgreSQL database.
 pub(crate) struct Postgres {
+    options: PgConnectOptions,
     writer: PgPool,
     /// One connection for the lease alone, which must not wait for a batch.
     lease: PgPool,
@@ -77,9 +79,9 @@ impl Postgres {
             lease: pool(1),
             reads: Reads::new(pool(READERS)),
             keys: Mutex::default(),
+            options,
         };
-        let name = shown(&options);
-        migrate(&store.writer, &name).await?;
+        migrate(&store.writer, &shown(&store.options)).await?;
         Ok(store)
     }
 }
@@ -217,6 +219,10 @@ impl Store for Postgres {
 
     async fn sweep(&self, epoch: u64, run: &RunId) -> Result<bool, Error> {
         self.sweep_run(epoch, run).await
+    }
+
+    async fn pack(&self) -> Result<bool, Error> {
+        self.pack_one().await
     }
 
     async fn bytes(&self) -> Result<u64, Error> {

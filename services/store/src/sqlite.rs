@@ -244,6 +244,11 @@ impl Store for Sqlite {
         self.sweep_run(epoch, run).await
     }
 
+    async fn pack(&self) -> Result<bool, Error> {
+        // Its tables are their own indexes, and their pages as full.
+        Ok(false)
+    }
+
     async fn bytes(&self) -> Result<u64, Error> {
         self.size().await
     }

@@ -2,15 +2,16 @@
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
+use super::pack::PACKING;
 use crate::Error;
 
 /// Runs of one partition. Few enough that a partition is soon old as a whole and can be dropped, many enough that there
 /// are never thousands of them.
-const RUNS: i64 = 1024;
+pub(super) const RUNS: i64 = 1024;
 
 /// How full a page of the primary key is left where the index grows, in percent. Cells end nearly in order: full pages would be
-/// halved by those that come late, and stay half empty.
-const KEYS_FULL: u32 = 75;
+/// halved by those that come late, and stay half empty. Packed once their runs are over: see the module `pack`.
+pub(super) const KEYS_FULL: u32 = 75;
 /// The same for the index by sequence, where nothing comes late.
 const SEQUENCES_FULL: u32 = 100;
 
@@ -59,16 +60,18 @@ pub(super) async fn make(db: &mut PgConnection, first: i64) -> Result<(), Error>
 }
 
 /// Drops the partitions that begin with this key, where all their runs are pruned and later ones are there already. That
-/// takes no longer for a million rows than for one.
+/// takes no longer for a million rows than for one. Not while one is packed: commits would wait for the end of that.
 pub(super) async fn drop_if_pruned(db: &mut PgConnection, first: i64) -> Result<(), Error> {
     let doing = || Error::while_doing("drop a partition");
     let all_pruned: bool = sqlx::query_scalar(
         "SELECT NOT EXISTS (SELECT FROM runs WHERE key >= $1 AND key < $2 AND pruned = 0) \
-         AND EXISTS (SELECT FROM runs WHERE key >= $2) AND to_regclass($3) IS NOT NULL",
+         AND EXISTS (SELECT FROM runs WHERE key >= $2) AND to_regclass($3) IS NOT NULL \
+         AND pg_try_advisory_xact_lock($4)",
     )
     .bind(first)
     .bind(first + RUNS)
     .bind(format!("attempts_{first}"))
+    .bind(PACKING)
     .fetch_one(&mut *db)
     .await
     .map_err(doing())?;
