@@ -50,3 +50,4 @@ pub use client::{About, Client};
 pub use doctor::{Check, doctor};
 pub use error::Error;
 pub use serve::{Options, serve};
+pub use sys::memory::one_heap;

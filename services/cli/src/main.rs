@@ -54,6 +54,9 @@ fn main() -> ExitCode {
         return serve::executor(options, &args.global)
             .unwrap_or_else(|failure| failure.report(&args.global));
     }
+    if matches!(args.command, Command::Server(_) | Command::Run(_)) {
+        regatta_executor::one_heap();
+    }
     let context = Context::new(args.global.clone());
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(worker_threads(&args.command))

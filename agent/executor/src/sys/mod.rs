@@ -3,5 +3,6 @@
 
 pub(crate) mod credentials;
 pub(crate) mod files;
+pub(crate) mod memory;
 pub(crate) mod mount;
 pub(crate) mod process;
