@@ -15,7 +15,7 @@ use regatta_model::wire::{
     Telling,
 };
 use regatta_model::{AttemptId, Digest, Incarnation, Outcome};
-use reqwest::Client;
+use reqwest::{Client, StatusCode};
 
 /// Measures a server with hollow agents: outcomes a second, and how long a sync takes.
 #[derive(Parser)]
@@ -50,6 +50,8 @@ struct Args {
 const WITHIN: Duration = Duration::from_secs(600);
 /// How long a server may wait with an empty answer.
 const POLL_MS: u64 = 2_000;
+/// How long an agent waits after the server refused it for the moment.
+const REFUSED_FOR: Duration = Duration::from_secs(1);
 
 struct Fleet {
     http: Client,
@@ -118,6 +120,8 @@ struct Took {
     places: Vec<u64>,
     /// Syncs of any kind.
     count: u64,
+    /// Those that the server refused for the moment.
+    refused: u64,
 }
 
 fn micros(since: Instant) -> u64 {
@@ -200,6 +204,12 @@ async fn hollow(fleet: Arc<Fleet>, index: usize) -> Result<Took, String> {
         let answer = sent.await.map_err(|error| format!("{error:?}"))?;
         let status = answer.status();
         let text = answer.bytes().await.map_err(|error| error.to_string())?;
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            // As agents do: what is not acknowledged is told again.
+            took.refused += 1;
+            tokio::time::sleep(REFUSED_FOR).await;
+            continue;
+        }
         if !status.is_success() {
             return Err(format!("{status}: {}", String::from_utf8_lossy(&text)));
         }
@@ -294,6 +304,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             took.syncs.extend(one.syncs);
             took.places.extend(one.places);
             took.count += one.count;
+            took.refused += one.refused;
         }
         Ok::<(), Box<dyn std::error::Error>>(())
     };
@@ -311,7 +322,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             "outcomes_a_second": (fleet.cells as f64 / seconds).round(),
             "sync_p50_ms": percentile(&took.syncs, 50), "sync_p99_ms": percentile(&took.syncs, 99),
             "place_p50_ms": percentile(&took.places, 50), "place_p99_ms": percentile(&took.places, 99),
-            "syncs": took.count, "hold_ms": args.hold,
+            "syncs": took.count, "refused": took.refused, "hold_ms": args.hold,
         })
     )?;
     Ok(())
