@@ -2,7 +2,7 @@
 
 use regatta_model::run::RunState;
 use regatta_model::wire::LogPlace;
-use regatta_store::{Batch, BisectionRow, EndedRow, NewRun, RunHead, StateRow, Store};
+use regatta_store::{Batch, EndedRow, NewRun, RunHead, StateRow, Store};
 
 use super::{Database, databases, head, id, lead, new_run, row};
 
@@ -211,51 +211,6 @@ async fn earlier_runs_are_the_newest_finished_ones_of_the_same_name() {
         database.commit(&pruned(&["b"])).await.unwrap();
         assert_eq!(found(9).await, ["c", "a"]);
         assert_eq!(newest(9).await, ["later", "c", "a"]);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn finished_runs_are_searched_until_it_is_said_what_came_of_it() {
-    for database in databases().await {
-        let states = [
-            ("a", RunState::Finished),
-            ("open", RunState::Running),
-            ("cancelled", RunState::Cancelled),
-            ("gone", RunState::Finished),
-            ("b", RunState::Finished),
-        ];
-        let batch = Batch {
-            runs: states.iter().map(|(run, _)| new_run(run)).collect(),
-            heads: states
-                .iter()
-                .map(|(run, state)| head(run, *state, 1))
-                .collect(),
-            ..Batch::default()
-        };
-        database.commit(&batch).await.unwrap();
-        database.commit(&pruned(&["gone"])).await.unwrap();
-        let bisecting = async |limit| database.store.bisecting(limit).await.unwrap();
-        assert_eq!(bisecting(9).await, [id("a"), id("b")]);
-        assert_eq!(bisecting(1).await, [id("a")]);
-        let say = async |searching, said: &str| {
-            let row = BisectionRow {
-                run: id("a"),
-                searching,
-                said: said.into(),
-            };
-            let batch = Batch {
-                bisections: vec![row],
-                ..Batch::default()
-            };
-            database.commit(&batch).await.unwrap();
-            database.store.bisection(&id("a")).await.unwrap()
-        };
-        assert_eq!(say(true, "[1]").await.as_deref(), Some("[1]"));
-        assert_eq!(bisecting(9).await, [id("a"), id("b")]);
-        assert_eq!(say(false, "[2]").await.as_deref(), Some("[2]"));
-        assert_eq!(bisecting(9).await, [id("b")]);
-        let store = &database.store;
-        assert_eq!(store.bisection(&id("b")).await.unwrap(), None);
     }
 }
 

@@ -128,6 +128,8 @@ pub(crate) const REPORTS_MOST: usize = 4;
 pub(crate) const COMMANDS_MOST: usize = 4096;
 /// Commands that one transaction answers.
 pub(crate) const BATCH_MOST: usize = 512;
+/// Syncs that one transaction records of those that came while nothing could be recorded. Nobody waits for an answer to them.
+pub(crate) const UNHEARD_AT_ONCE: usize = 4 * BATCH_MOST;
 /// How long somebody waits for the actor before being told that the server is busy.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// How long a commit may take until whoever waits is answered without it.

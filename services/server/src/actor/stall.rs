@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use super::handle::{Command, Reply, Synced, SyncedAnswer};
 use super::{Actor, Outgoing};
 use crate::answer::Refusal;
+use crate::limits::UNHEARD_AT_ONCE;
 
 fn refusal() -> Refusal {
     Refusal::busy(
@@ -62,13 +63,20 @@ impl Actor {
         self.unheard.insert(synced.host.clone(), synced);
     }
 
-    /// Takes in what hosts said while nothing could be recorded. They were answered.
+    /// Takes in what hosts said while nothing could be recorded. They were answered. Not all at once where they are many: that
+    /// would take so long to record that nothing could be recorded for the next ones, and so on for as long as they speak.
     pub(super) async fn hear_again(&mut self) {
         let unheard = std::mem::take(&mut self.unheard);
         if unheard.is_empty() {
             return;
         }
-        for (_, synced) in unheard {
+        for (count, (_, synced)) in unheard.into_iter().enumerate() {
+            if count > 0 && count % UNHEARD_AT_ONCE == 0 {
+                self.end_turn().await;
+                if self.term.end.is_cancelled() {
+                    return;
+                }
+            }
             let host: HostName = synced.host.clone();
             let (reply, _) = oneshot::channel();
             self.synced(synced, reply).await;

@@ -2,7 +2,7 @@
 //! that split when they were full. May not: change a row, or keep anybody from writing one.
 
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Connection as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 
 use super::{Postgres, partition};
 use crate::Error;
@@ -32,7 +32,9 @@ impl Postgres {
     /// Packs one partition, where one is worth it; says whether it did.
     pub(super) async fn pack_one(&self) -> Result<bool, Error> {
         // Of its own: a connection that is lost in the middle takes its lock with it, and no commit waits for this one.
-        let mut db = PgConnection::connect_with(&self.options)
+        // What it asks for is known to take long.
+        let options = self.options.clone().disable_statement_logging();
+        let mut db = PgConnection::connect_with(&options)
             .await
             .map_err(doing())?;
         let packed = pack(&mut db).await;
