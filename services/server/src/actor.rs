@@ -1,7 +1,6 @@
 //! The one task that owns the scheduler and the open runs. It takes commands in batches, decides, commits once, and
 //! only then answers. May not: do anything slow that is not the store's.
 
-mod bits;
 mod book;
 mod canaries;
 mod carry;

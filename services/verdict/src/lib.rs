@@ -9,6 +9,7 @@
 //! limits in [`results::Limits`].
 
 pub mod bisect;
+pub mod book;
 pub mod earlier;
 pub mod excerpt;
 pub mod fdr;

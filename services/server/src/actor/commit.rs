@@ -159,7 +159,7 @@ impl Actor {
         for id in turn.touched {
             let running = self.scheduler.run(&id).map_or(0, |view| view.running);
             if let Some(run) = self.runs.get_mut(&id) {
-                run.forget_passed();
+                run.book.forget_passed();
                 changes.push((id, Some(run.live(running))));
             }
         }

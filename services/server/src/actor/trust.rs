@@ -4,6 +4,7 @@
 use regatta_model::{AttemptId, Blame, CellNumber, HostName, RunId};
 use regatta_scheduler::{Event, Policy};
 use regatta_store::{Distrusted, EndedRow, Error};
+use regatta_verdict::book::Reopened;
 use regatta_verdict::judge::is_decisive;
 use regatta_verdict::trust::{Standing, quarantined_most};
 
@@ -60,7 +61,7 @@ impl Actor {
         }
         let mut bad = Vec::new();
         let run = self.runs.get_mut(&row.attempt.run);
-        let charges = run.map(|run| settled.flat_map(|cell| run.charges(cell)).collect());
+        let charges = run.map(|run| settled.flat_map(|cell| run.book.charges(cell)).collect());
         let charges: Vec<(HostName, f64)> = charges.unwrap_or_default();
         for (host, chance) in charges {
             let Some(known) = self.hosts.get_mut(&host) else {
@@ -126,7 +127,17 @@ impl Actor {
                     continue;
                 }
             };
-            for (attempt, next) in reopened {
+            for Reopened {
+                cell,
+                ordinal,
+                next,
+            } in reopened
+            {
+                let attempt = AttemptId {
+                    run: id.clone(),
+                    cell,
+                    ordinal,
+                };
                 let now = self.now();
                 let effects = self.scheduler.apply(now, Event::Recorded { attempt, next });
                 self.todo.extend(effects.into_iter().map(Todo::Effect));
@@ -135,26 +146,23 @@ impl Actor {
         }
     }
 
-    async fn distrust_in(
-        &mut self,
-        id: &RunId,
-        host: &HostName,
-    ) -> Result<Vec<(AttemptId, regatta_scheduler::Next)>, Error> {
+    async fn distrust_in(&mut self, id: &RunId, host: &HostName) -> Result<Vec<Reopened>, Error> {
         let decided = self.shared.store.cells_of(id, host).await?;
         let Some(run) = self.runs.get_mut(id) else {
             return Ok(Vec::new());
         };
-        let decided = run.decided_by(host, decided);
+        let decided = run.book.decided_by(host, decided);
         if decided.is_empty() {
             return Ok(Vec::new());
         }
         let missing: Vec<_> = decided
             .iter()
-            .flat_map(|cell| run.missing(*cell, false))
+            .flat_map(|cell| run.book.missing(*cell, false))
             .collect();
         let rows = self.shared.store.attempts_of(id, &missing).await?;
         run.bring(&rows);
-        let reopened = run.distrust(host, &decided);
+        let reopened = run.book.distrust(host, &decided);
+        run.count();
         for row in &mut self.turn.batch.attempts {
             if row.host == *host && row.attempt.run == *id {
                 distrust(row);

@@ -2,17 +2,28 @@
 
 use std::collections::BTreeSet;
 
-use regatta_model::{AttemptId, Blame, CellNumber, HostName};
-use regatta_scheduler::Next;
-use regatta_verdict::judge::AttemptFacts;
-use regatta_verdict::trust;
+use regatta_model::next::Next;
+use regatta_model::{Blame, CellNumber, HostName, Ordinal};
 
-use super::OpenRun;
+use super::Book;
+use crate::judge::AttemptFacts;
+use crate::trust;
 
-impl OpenRun {
+/// A cell that was judged anew.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reopened {
+    /// Which.
+    pub cell: CellNumber,
+    /// Its last attempt.
+    pub ordinal: Ordinal,
+    /// What is wanted now.
+    pub next: Next,
+}
+
+impl Book {
     /// Hosts that failed what others passed, now that this cell has its verdict: each with how often a good host fails so.
-    pub(in crate::actor) fn charges(&mut self, cell: CellNumber) -> Vec<(HostName, f64)> {
-        let attempts = self.head.summary.progress.attempts;
+    pub fn charges(&mut self, cell: CellNumber) -> Vec<(HostName, f64)> {
+        let attempts = self.attempts;
         let Some(begun) = self.begun.get_mut(&cell).filter(|begun| !begun.charged) else {
             return Vec::new();
         };
@@ -35,11 +46,7 @@ impl OpenRun {
     }
 
     /// Those of `cells` and of the cells at hand whose verdicts this host had a part in.
-    pub(in crate::actor) fn decided_by(
-        &self,
-        host: &HostName,
-        cells: Vec<CellNumber>,
-    ) -> Vec<CellNumber> {
+    pub fn decided_by(&self, host: &HostName, cells: Vec<CellNumber>) -> Vec<CellNumber> {
         let at_hand = self.begun.iter().filter(|(_, begun)| {
             let mut facts = begun.facts.iter();
             facts.any(|facts| facts.host == *host && facts.is_decisive())
@@ -50,11 +57,7 @@ impl OpenRun {
     }
 
     /// Blames a host for all that it ended of these cells, whose facts are at hand, and judges them anew.
-    pub(in crate::actor) fn distrust(
-        &mut self,
-        host: &HostName,
-        cells: &[CellNumber],
-    ) -> Vec<(AttemptId, Next)> {
+    pub fn distrust(&mut self, host: &HostName, cells: &[CellNumber]) -> Vec<Reopened> {
         let mut judged = Vec::new();
         for cell in cells {
             let Some(begun) = self.begun.get_mut(cell) else {
@@ -66,18 +69,17 @@ impl OpenRun {
             }
             let ordinal = begun.facts.last().map_or(1, |facts| facts.ordinal);
             let (next, _) = self.judge(*cell, true);
-            let attempt = AttemptId {
-                run: self.id().clone(),
+            judged.push(Reopened {
                 cell: *cell,
                 ordinal,
-            };
-            judged.push((attempt, next));
+                next,
+            });
         }
         judged
     }
 
     /// What is wanted of a cell now.
-    pub(in crate::actor) fn wanted(&mut self, cell: CellNumber) -> Next {
+    pub fn wanted(&mut self, cell: CellNumber) -> Next {
         self.judge(cell, true).0
     }
 }

@@ -4,15 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use regatta_model::case::{CaseException, CaseStatus};
 use regatta_model::matrix::Matrix;
-use regatta_model::run::{Pins, Progress, RunState, RunSummary};
-use regatta_model::wire::LogPlace;
-use regatta_model::{AttemptId, Blame, CellNumber, HostName, Outcome};
-use regatta_scheduler::{Next, Work};
-use regatta_store::{CaseSet, Cases, EndedRow, RunHead};
+use regatta_model::next::{Again, Next};
+use regatta_model::{Blame, CellNumber, HostName, Outcome};
 
-use super::OpenRun;
+use super::{Book, TakenUp};
+use crate::judge::{AttemptFacts, Policy};
+use crate::report::AttemptRow;
 
 /// Worlds that are tried of each matrix.
 const WORLDS: u64 = 300;
@@ -53,11 +51,11 @@ struct Truth {
 }
 
 struct World {
-    run: OpenRun,
+    run: Book,
     lot: Lot,
     truth: Vec<Truth>,
     /// What is recorded.
-    rows: BTreeMap<CellNumber, Vec<EndedRow>>,
+    rows: BTreeMap<CellNumber, Vec<AttemptFacts>>,
     /// Attempts that are wanted or run, and those that a settled cell no longer needs.
     wanted: BTreeMap<CellNumber, u32>,
     revoked: BTreeMap<CellNumber, u32>,
@@ -69,22 +67,6 @@ impl World {
     fn new(text: &str, seed: u64) -> Self {
         let matrix = Arc::new(Matrix::parse(text, "matrix.yaml").unwrap());
         let cells = matrix.cells().count();
-        let summary = RunSummary {
-            run: "r1".parse().unwrap(),
-            name: "r".into(),
-            state: RunState::Running,
-            submitted_ms: 0,
-            ended_ms: None,
-            deep: false,
-            bisecting: false,
-            progress: Progress::default(),
-        };
-        let head = RunHead {
-            summary,
-            sequence: 0,
-            cancelled: false,
-            rerun_after: None,
-        };
         let repeat = matrix.repeat();
         let mut lot = Lot(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let rates = [0, 0, 0, 5, 20, 50, 100];
@@ -99,7 +81,7 @@ impl World {
             })
             .collect();
         Self {
-            run: OpenRun::new(matrix, Pins::default(), Vec::new(), head),
+            run: Book::new(Arc::clone(&matrix), Policy::of(&matrix)),
             lot,
             truth,
             rows: BTreeMap::new(),
@@ -110,9 +92,12 @@ impl World {
         }
     }
 
-    fn recorded(&self, cells: &[CellNumber]) -> Vec<EndedRow> {
-        let rows = cells.iter().filter_map(|cell| self.rows.get(cell));
-        rows.flatten().cloned().collect()
+    fn recorded(&self, cells: &[CellNumber]) -> Vec<(CellNumber, AttemptFacts)> {
+        let rows = cells
+            .iter()
+            .filter_map(|cell| Some((*cell, self.rows.get(cell)?)));
+        rows.flat_map(|(cell, rows)| rows.iter().map(move |row| (cell, row.clone())))
+            .collect()
     }
 
     /// What the scheduler makes of an answer.
@@ -148,11 +133,13 @@ impl World {
         *count -= 1;
         let cell = *cell;
         let revoked = place >= all - self.revoked.len();
-        let mut row = self.row(cell, revoked);
+        let row = self.row(cell, revoked);
         let missing = self.run.missing(cell, row.passed);
         let rows = self.recorded(&missing);
-        self.run.bring(&rows);
-        let (next, _) = self.run.record(&mut row);
+        self.run.bring(rows);
+        let wall_ms = 1000 + self.lot.below(200);
+        self.run.measured(measured(cell, &row, wall_ms));
+        let (next, _) = self.run.record(cell, row.clone());
         self.rows.entry(cell).or_default().push(row);
         self.heed(cell, next);
         if self.lot.happens(30) {
@@ -161,22 +148,19 @@ impl World {
         true
     }
 
-    fn row(&mut self, cell: CellNumber, revoked: bool) -> EndedRow {
+    fn row(&mut self, cell: CellNumber, revoked: bool) -> AttemptFacts {
         let truth = self.truth[usize::try_from(cell).unwrap()];
         let host: HostName = format!("h{}", self.lot.below(4)).parse().unwrap();
         let fails = truth.fails.map(|rate| self.lot.happens(rate));
         let (mut outcome, mut blame) = (Outcome::Exited { exit_code: 0 }, None);
-        let mut exceptions = Vec::new();
+        let mut failing = Vec::new();
         if truth.unbuildable {
             (outcome, blame) = (Outcome::SetupFailed, Some(Blame::Test));
         } else if fails.iter().any(|fails| *fails) {
             (outcome, blame) = (Outcome::Exited { exit_code: 1 }, Some(Blame::Test));
-            let failed = (0..).zip(fails.iter().take(2)).filter(|(_, fails)| **fails);
-            exceptions.extend(failed.map(|(index, _)| CaseException {
-                index,
-                status: CaseStatus::Failed,
-                message: String::new(),
-            }));
+            let cases = ["a", "b"].into_iter().zip(fails);
+            let failed = cases.filter(|(_, fails)| *fails);
+            failing.extend(failed.map(|(name, _)| name.to_owned()));
         }
         if self.distrusted.as_ref() == Some(&host) {
             blame = Some(Blame::Host);
@@ -188,45 +172,21 @@ impl World {
             (outcome, blame) = (Outcome::Cancelled, None);
         }
         let ordinal = self.rows.get(&cell).map_or(0, Vec::len) + 1;
-        EndedRow {
-            attempt: AttemptId {
-                run: self.run.id().clone(),
-                cell,
-                ordinal: u32::try_from(ordinal).unwrap(),
-            },
-            sequence: 0,
+        AttemptFacts {
+            ordinal: u32::try_from(ordinal).unwrap(),
             host,
             outcome,
-            passed: outcome == (Outcome::Exited { exit_code: 0 }),
             blame,
-            settled: 0,
-            failing: 0,
-            wall_ms: 1000 + self.lot.below(200),
-            queue_ms: 0,
-            start_us: 0,
-            cpu_us: 0,
-            peak_memory_bytes: 0,
-            identity: None,
-            cases: Cases {
-                set: Some(Arc::new(CaseSet::from(vec!["a".into(), "b".into()]))),
-                exceptions,
-                problems: Vec::new(),
-                durations: Vec::new(),
-            },
-            detail: String::new(),
-            changed: Vec::new(),
-            artifacts: Vec::new(),
-            files: None,
-            metrics: regatta_model::metric::Metrics::default(),
-            log: LogPlace::Empty,
-            short_log: Vec::new(),
+            passed: outcome == (Outcome::Exited { exit_code: 0 }),
+            failing,
+            flaky: false,
         }
     }
 
     /// One host is not trusted any more.
     fn distrust(&mut self) {
         let host: HostName = format!("h{}", self.lot.below(4)).parse().unwrap();
-        let theirs = |row: &EndedRow| {
+        let theirs = |row: &AttemptFacts| {
             let blamed = matches!(row.blame, Some(Blame::Host | Blame::Platform));
             row.host == host && !blamed && row.outcome != Outcome::Cancelled
         };
@@ -238,9 +198,9 @@ impl World {
             .flat_map(|cell| self.run.missing(*cell, false));
         let missing: Vec<CellNumber> = missing.collect();
         let rows = self.recorded(&missing);
-        self.run.bring(&rows);
-        for (attempt, next) in self.run.distrust(&host, &decided) {
-            self.heed(attempt.cell, next);
+        self.run.bring(rows);
+        for reopened in self.run.distrust(&host, &decided) {
+            self.heed(reopened.cell, reopened.next);
         }
         for row in self.rows.values_mut().flatten() {
             if row.host == host && row.outcome != Outcome::Cancelled {
@@ -275,7 +235,7 @@ impl World {
             "seed {seed}: cells {without:?} wait for nothing, of {:?}",
             self.truth
         );
-        assert_eq!(self.run.head.summary.progress.settled, cells, "seed {seed}");
+        assert_eq!(self.run.settled(), cells, "seed {seed}");
     }
 }
 
@@ -288,60 +248,105 @@ fn whatever_order_attempts_end_in_every_cell_comes_to_a_verdict() {
     }
 }
 
+/// What an attempt measured.
+fn measured(cell: CellNumber, facts: &AttemptFacts, wall_ms: u64) -> AttemptRow {
+    AttemptRow {
+        cell,
+        ordinal: facts.ordinal,
+        sequence: 0,
+        host: facts.host.clone(),
+        outcome: facts.outcome,
+        blame: facts.blame,
+        passed: facts.passed,
+        detail: String::new(),
+        wall_ms,
+        cpu_us: 0,
+        peak_memory_bytes: 0,
+        metrics: BTreeMap::new(),
+        identity: None,
+        changed: Vec::new(),
+        names: None,
+        exceptions: Vec::new(),
+        problems: Vec::new(),
+    }
+}
+
 /// The same number of attempts of two versions; of the second, one in three is faster and two are slower.
-fn measured(world: &mut World, rounds: u64) -> Next {
+fn measure(book: &mut Book, rows: &mut BTreeMap<CellNumber, Vec<AttemptRow>>, rounds: u64) -> Next {
     let mut next = Next::default();
     for round in 0..rounds {
         for cell in [0, 1] {
-            let mut row = world.row(cell, false);
-            // Chance has its say in the worlds above.
-            (row.outcome, row.blame, row.passed) = (Outcome::Exited { exit_code: 0 }, None, true);
-            row.host = "h1".parse().unwrap();
-            row.wall_ms = match (cell, round % 3) {
+            let rows = rows.entry(cell).or_default();
+            let facts = passing(u32::try_from(rows.len()).unwrap() + 1);
+            let wall_ms = match (cell, round % 3) {
                 (0, _) => 1000,
                 (_, 0) => 950,
                 _ => 1300,
             };
-            (next, _) = world.run.record(&mut row);
-            world.rows.entry(cell).or_default().push(row);
-            world.run.forget_passed();
+            let row = AttemptRow {
+                sequence: 2 * u64::from(facts.ordinal) + cell,
+                ..measured(cell, &facts, wall_ms)
+            };
+            rows.push(row.clone());
+            book.measured(row);
+            (next, _) = book.record(cell, facts);
+            book.forget_passed();
         }
     }
     next
+}
+
+fn passing(ordinal: u32) -> AttemptFacts {
+    AttemptFacts {
+        ordinal,
+        host: "h1".parse().unwrap(),
+        outcome: Outcome::Exited { exit_code: 0 },
+        blame: None,
+        passed: true,
+        failing: Vec::new(),
+        flaky: false,
+    }
 }
 
 #[test]
 fn pairs_that_leave_it_open_are_run_as_often_again_once_also_after_a_restart() {
     let text = "image: i\naxes: {v: [1, 2]}\ntest: {run: x}\ncompare: {axis: v, baseline: 1}\n\
                 metrics: {compare: true}\n";
-    let mut world = World::new(text, 1);
-    world.truth = vec![Truth::default(); 2];
-    let repeat = u64::from(world.run.matrix.repeat());
-    let asked = |next: &[regatta_scheduler::Again]| {
+    let matrix = Arc::new(Matrix::parse(text, "matrix.yaml").unwrap());
+    let book = || Book::new(Arc::clone(&matrix), Policy::of(&matrix));
+    let mut run = book();
+    let mut rows = BTreeMap::new();
+    let repeat = u64::from(matrix.repeat());
+    let asked = |next: &[Again]| {
         let asked = next.iter().map(|again| (again.cell, again.attempts));
         asked.collect::<BTreeMap<_, _>>()
     };
-    let next = measured(&mut world, repeat);
+    let next = measure(&mut run, &mut rows, repeat);
     let wanted = asked(&next.again);
     let again = u32::try_from(repeat).unwrap();
     assert_eq!(wanted, [(0, again), (1, again)].into());
     assert!(!next.settled && next.again.iter().all(|again| again.avoid.is_empty()));
-    assert_eq!(world.run.head.summary.progress.settled, 0);
+    assert_eq!(run.settled(), 0);
 
-    measured(&mut world, 2);
-    let mut other = World::new(text, 1).run;
-    let mut work = Work::default();
-    for (cell, rows) in &world.rows {
-        other.take_up(*cell, rows, &mut work);
+    measure(&mut run, &mut rows, 2);
+    let mut other = book();
+    let mut taken_up = TakenUp::default();
+    for (cell, rows) in &rows {
+        rows.iter().cloned().for_each(|row| other.measured(row));
+        let facts = rows.iter().map(|row| passing(row.ordinal)).collect();
+        other.take_up(*cell, facts, &mut taken_up);
     }
-    for (cell, rows) in &world.rows {
-        other.judge_taken_up(*cell, rows, &mut work);
+    for cell in rows.keys() {
+        other.judge_taken_up(*cell, false, &mut taken_up);
     }
-    other.taken_up(&mut work);
-    assert_eq!(asked(&work.again), [(0, again - 2), (1, again - 2)].into());
-    assert!(work.settled.is_empty());
+    other.taken_up(&mut taken_up);
+    assert_eq!(
+        asked(&taken_up.again),
+        [(0, again - 2), (1, again - 2)].into()
+    );
+    assert!(taken_up.settled.is_empty());
 
-    let next = measured(&mut world, repeat - 2);
+    let next = measure(&mut run, &mut rows, repeat - 2);
     assert!(next.settled && next.again.is_empty(), "{next:?}");
-    assert_eq!(world.run.head.summary.progress.settled, 2);
+    assert_eq!(run.settled(), 2);
 }
