@@ -23,3 +23,4 @@ pub mod sequential;
 pub mod shards;
 mod tally;
 pub mod trust;
+pub mod watch;

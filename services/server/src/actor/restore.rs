@@ -9,6 +9,7 @@ use regatta_model::{AttemptId, CellNumber, RunId};
 use regatta_scheduler::{Event, Next, Work};
 use regatta_store::{EarlierRow, EndedRow, Error, HostRecord, PAGE_MOST, RunRecord};
 use regatta_verdict::book::TakenUp;
+use regatta_verdict::watch::Watch;
 
 use super::book::OpenRun;
 use super::handle::scheduler_policy;
@@ -42,7 +43,7 @@ impl Actor {
                 lost,
                 facts,
                 // What an older program wrote is no reason not to start.
-                trust: serde_json::from_str(&trust).unwrap_or_default(),
+                watch: Watch::of(serde_json::from_str(&trust).unwrap_or_default()),
                 ..KnownHost::default()
             };
             self.hosts.insert(host.clone(), known);
