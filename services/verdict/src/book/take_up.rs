@@ -86,6 +86,11 @@ impl Book {
             .begun
             .iter()
             .filter(|(_, begun)| begun.verdict.is_some());
+        // One that is open again must not begin anew: it had as many attempts as all.
+        let again = to.settled.iter().filter(|cell| wanted.contains(cell));
+        for cell in again {
+            to.tried.entry(*cell).or_insert(self.policy.repeat);
+        }
         to.settled.extend(settled.map(|(cell, _)| *cell));
         to.settled.retain(|cell| !wanted.contains(cell));
         let failed = |(cell, begun): (&CellNumber, &Begun)| {
