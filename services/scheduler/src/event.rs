@@ -40,6 +40,13 @@ pub enum Event {
         /// What is still wanted.
         next: Next,
     },
+    /// Cells of a run were judged anew, and no attempt ended: what is wanted of them now.
+    Rejudged {
+        /// Which run.
+        run: RunId,
+        /// What is wanted; whether it is `settled` says nothing here.
+        next: Next,
+    },
     /// Somebody cancelled a run.
     Cancelled {
         /// Which.

@@ -21,7 +21,6 @@ use crate::earlier::Earlier;
 use crate::judge::{AttemptFacts, Policy};
 
 use bits::Bits;
-pub use doubt::Reopened;
 use pairs::Pairs;
 pub use take_up::TakenUp;
 
@@ -103,6 +102,20 @@ impl Book {
     /// The facts of a cell that are at hand: none of one that simply passed.
     pub fn facts(&self, cell: CellNumber) -> &[AttemptFacts] {
         self.begun.get(&cell).map_or(&[], |begun| &begun.facts)
+    }
+
+    /// Cells that something is known of and that have no verdict. Takes time in proportion to those that did not simply pass.
+    pub fn undecided(&self) -> u64 {
+        let undecided = self.begun.values().filter(|begun| begun.verdict.is_none());
+        u64::try_from(undecided.count()).unwrap_or(u64::MAX)
+    }
+
+    /// The verdict of a cell, where it has one now.
+    pub fn verdict(&self, cell: CellNumber) -> Option<Verdict> {
+        if self.passed.contains(cell) {
+            return Some(Verdict::Passed);
+        }
+        self.begun.get(&cell)?.verdict
     }
 
     /// Cells whose facts must be brought before [`Self::record`] of this cell, or before it is judged anew.

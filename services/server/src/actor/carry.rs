@@ -186,7 +186,7 @@ impl Actor {
             self.quarantine(host.clone()).await;
         }
         if let Some(run) = self.runs.get_mut(&id.run).filter(|_| !bad.is_empty()) {
-            next = run.book.wanted(id.cell);
+            next = run.book.wanted(id.cell, next);
             run.count();
         }
         let now = self.now();

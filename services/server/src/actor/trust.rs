@@ -1,10 +1,9 @@
 //! Hosts whose failures others do not confirm: charged, quarantined, and what they decided is run again elsewhere. May
 //! not: charge by anything but results; silence is the scheduler's.
 
-use regatta_model::{AttemptId, Blame, CellNumber, HostName, RunId};
-use regatta_scheduler::{Event, Policy};
+use regatta_model::{Blame, CellNumber, HostName, RunId};
+use regatta_scheduler::{Event, Next, Policy};
 use regatta_store::{Distrusted, EndedRow, Error};
-use regatta_verdict::book::Reopened;
 use regatta_verdict::judge::is_decisive;
 use regatta_verdict::trust::Standing;
 use regatta_verdict::watch::{Weight, may_quarantine};
@@ -118,40 +117,30 @@ impl Actor {
         }
         let runs: Vec<RunId> = self.runs.keys().cloned().collect();
         for id in runs {
-            let reopened = match self.distrust_in(&id, host).await {
-                Ok(reopened) => reopened,
+            let next = match self.distrust_in(&id, host).await {
+                Ok(Some(next)) => next,
+                Ok(None) => continue,
                 Err(error) => {
                     tracing::error!("what host {host} decided in run {id} stands: {error}");
                     continue;
                 }
             };
-            for Reopened {
-                cell,
-                ordinal,
-                next,
-            } in reopened
-            {
-                let attempt = AttemptId {
-                    run: id.clone(),
-                    cell,
-                    ordinal,
-                };
-                let now = self.now();
-                let effects = self.scheduler.apply(now, Event::Recorded { attempt, next });
-                self.todo.extend(effects.into_iter().map(Todo::Effect));
-                crash::point(REOPENED);
-            }
+            let now = self.now();
+            let effects = self.scheduler.apply(now, Event::Rejudged { run: id, next });
+            self.todo.extend(effects.into_iter().map(Todo::Effect));
+            crash::point(REOPENED);
         }
     }
 
-    async fn distrust_in(&mut self, id: &RunId, host: &HostName) -> Result<Vec<Reopened>, Error> {
+    /// What is wanted of a run without a host; none where the host decided nothing of it.
+    async fn distrust_in(&mut self, id: &RunId, host: &HostName) -> Result<Option<Next>, Error> {
         let decided = self.shared.store.cells_of(id, host).await?;
         let Some(run) = self.runs.get_mut(id) else {
-            return Ok(Vec::new());
+            return Ok(None);
         };
         let decided = run.book.decided_by(host, decided);
         if decided.is_empty() {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         let missing: Vec<_> = decided
             .iter()
@@ -159,7 +148,7 @@ impl Actor {
             .collect();
         let rows = self.shared.store.attempts_of(id, &missing).await?;
         run.bring(&rows);
-        let reopened = run.book.distrust(host, &decided);
+        let next = run.book.distrust(host, &decided);
         run.count();
         for row in &mut self.turn.batch.attempts {
             if row.host == *host && row.attempt.run == *id {
@@ -171,6 +160,6 @@ impl Actor {
             host: host.clone(),
         });
         self.turn.touched.insert(id.clone());
-        Ok(reopened)
+        Ok(Some(next))
     }
 }

@@ -3,22 +3,11 @@
 use std::collections::BTreeSet;
 
 use regatta_model::next::Next;
-use regatta_model::{Blame, CellNumber, HostName, Ordinal};
+use regatta_model::{Blame, CellNumber, HostName};
 
 use super::Book;
 use crate::judge::AttemptFacts;
 use crate::trust;
-
-/// A cell that was judged anew.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Reopened {
-    /// Which.
-    pub cell: CellNumber,
-    /// Its last attempt.
-    pub ordinal: Ordinal,
-    /// What is wanted now.
-    pub next: Next,
-}
 
 impl Book {
     /// Hosts that failed what others passed, now that this cell has its verdict: each with how often a good host fails so.
@@ -56,30 +45,42 @@ impl Book {
         decided.into_iter().collect()
     }
 
-    /// Blames a host for all that it ended of these cells, whose facts are at hand, and judges them anew.
-    pub fn distrust(&mut self, host: &HostName, cells: &[CellNumber]) -> Vec<Reopened> {
-        let mut judged = Vec::new();
+    /// Blames a host for all that it ended of these cells, whose facts are at hand, and judges them anew. What is wanted
+    /// comes as one: were one cell told of after the other, a run would be over once all that was told is settled.
+    pub fn distrust(&mut self, host: &HostName, cells: &[CellNumber]) -> Next {
+        let theirs = |facts: &&mut AttemptFacts| facts.host == *host && facts.is_decisive();
         for cell in cells {
-            let Some(begun) = self.begun.get_mut(cell) else {
-                continue;
-            };
-            let theirs = |facts: &&mut AttemptFacts| facts.host == *host && facts.is_decisive();
-            for facts in begun.facts.iter_mut().filter(theirs) {
+            let facts = self.begun.get_mut(cell).map(|begun| &mut begun.facts);
+            for facts in facts.into_iter().flatten().filter(theirs) {
                 facts.blame = Some(Blame::Host);
             }
-            let ordinal = begun.facts.last().map_or(1, |facts| facts.ordinal);
-            let (next, _) = self.judge(*cell, true);
-            judged.push(Reopened {
-                cell: *cell,
-                ordinal,
-                next,
-            });
         }
-        judged
+        let mut all = Next::default();
+        for cell in cells {
+            let (next, _) = self.judge(*cell, true);
+            all.settles.extend(next.settled.then_some(*cell));
+            all.settles.extend(next.settles);
+            all.failed |= next.failed;
+            all.again.extend(next.again);
+        }
+        self.keep_what_holds(&mut all);
+        all
     }
 
-    /// What is wanted of a cell now.
-    pub fn wanted(&mut self, cell: CellNumber) -> Next {
-        self.judge(cell, true).0
+    /// What was said of a cell first may no longer be so.
+    fn keep_what_holds(&self, next: &mut Next) {
+        next.settles.retain(|cell| self.verdict(*cell).is_some());
+        next.again
+            .retain(|again| self.verdict(again.cell).is_none());
+    }
+
+    /// What is wanted after an attempt of a cell, where a host was distrusted between that and the telling of it. `said`
+    /// was wanted before; what it opened stays open until it is told.
+    pub fn wanted(&mut self, cell: CellNumber, said: Next) -> Next {
+        let (mut next, _) = self.judge(cell, true);
+        next.settles.extend(said.settles);
+        next.again.extend(said.again);
+        self.keep_what_holds(&mut next);
+        next
     }
 }

@@ -199,9 +199,8 @@ impl World {
         let missing: Vec<CellNumber> = missing.collect();
         let rows = self.recorded(&missing);
         self.run.bring(rows);
-        for reopened in self.run.distrust(&host, &decided) {
-            self.heed(reopened.cell, reopened.next);
-        }
+        let next = self.run.distrust(&host, &decided);
+        self.heed(0, next);
         for row in self.rows.values_mut().flatten() {
             if row.host == host && row.outcome != Outcome::Cancelled {
                 row.blame = Some(Blame::Host);
@@ -396,6 +395,31 @@ fn a_baseline_that_is_asked_again_after_a_restart_goes_on_with_its_ordinals() {
     assert_eq!(taken_up.tried, BTreeMap::from([(0, 1), (1, 2)]));
 }
 
+/// A host failed what two others passed, and passed alone what nobody else ran; then it is not trusted any more.
+#[test]
+fn what_a_host_decided_is_settled_and_wanted_anew_in_one_word() {
+    let mut book = book("image: i\naxes: {v: [1, 2, 3]}\ntest: {run: x}\n");
+    for (cell, facts) in [
+        (0, facts(1, "bad", false)),
+        (0, facts(2, "h1", true)),
+        (0, facts(3, "h2", true)),
+        (1, facts(1, "bad", true)),
+        (2, facts(1, "h1", true)),
+    ] {
+        book.record(cell, facts);
+    }
+    assert_eq!(book.settled(), 3);
+    let bad = "bad".parse().unwrap();
+    let decided = book.decided_by(&bad, vec![0, 1]);
+    assert_eq!(decided, [0, 1]);
+    let next = book.distrust(&bad, &decided);
+    assert_eq!(next.settles, [0]);
+    let again: Vec<(CellNumber, u32)> = next.again.iter().map(|a| (a.cell, a.attempts)).collect();
+    assert_eq!(again, [(1, 1)]);
+    assert_eq!(book.settled(), 2);
+}
+
+/// A host had a part in a candidate and in its baseline. Judged with the one set right and the other not, the candidate would
 /// be settled, and then be wanted again.
 #[test]
 fn a_candidate_and_its_baseline_lose_a_host_at_once() {
@@ -420,6 +444,7 @@ fn a_candidate_and_its_baseline_lose_a_host_at_once() {
     }
 }
 
+/// An attempt asks for controls of its baseline, and shows that a host is not to be trusted, without which it asks for none.
 /// The baseline was opened, so it must be wanted, or nothing would ever settle it.
 #[test]
 fn a_baseline_that_was_opened_is_wanted_whoever_is_distrusted_meanwhile() {
