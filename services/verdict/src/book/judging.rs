@@ -8,7 +8,7 @@ use regatta_model::report::Verdict;
 
 use super::{Book, Reached};
 use crate::earlier::Earlier;
-use crate::judge::{self, Baseline, Decision, LINE_MOST, Line};
+use crate::judge::{self, AttemptFacts, Baseline, Decision, LINE_MOST, Line};
 
 /// Most cells of a run of which earlier runs are asked; others are judged by this run alone.
 const EARLIER_MOST: usize = 1000;
@@ -182,7 +182,7 @@ impl Book {
             Baseline {
                 facts: begun.map_or(&[][..], |begun| &begun.facts),
                 settled: begun.is_some_and(|begun| begun.verdict.is_some()),
-                spent: begun.is_some_and(|begun| self.is_spent(begun.facts.len())),
+                spent: begun.is_some_and(|begun| self.is_spent(&begun.facts)),
                 earlier: self.earlier.get(&baseline).unwrap_or(&nothing),
                 line: self.line(baseline),
             }
@@ -191,13 +191,13 @@ impl Book {
     }
 
     /// Whether a cell had so many attempts that others may want no more: however often hosts fail it, there is an end.
-    fn is_spent(&self, attempts: usize) -> bool {
+    fn is_spent(&self, facts: &[AttemptFacts]) -> bool {
         let most = self
             .policy
             .repeat
             .saturating_add(self.policy.at_most)
             .saturating_add(judge::HOST_FAULTS_LEAST);
-        usize::try_from(most).is_ok_and(|most| attempts >= most)
+        judge::attempts(facts, &self.policy) >= most
     }
 
     fn want(&self, next: &mut Next, cell: CellNumber, attempts: u32) {

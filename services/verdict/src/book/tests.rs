@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use regatta_model::matrix::Matrix;
 use regatta_model::next::{Again, Next};
+use regatta_model::report::Verdict;
 use regatta_model::{Blame, CellNumber, HostName, Outcome};
 
 use super::{Book, TakenUp};
@@ -469,6 +470,7 @@ fn a_baseline_that_was_opened_is_wanted_whoever_is_distrusted_meanwhile() {
     assert!(book.verdict(0).is_some());
 }
 
+/// All five attempts that a cell is asked for ran on a host that is not trusted any more: that is no fault of hosts for which
 /// the cell is given up.
 #[test]
 fn a_cell_of_which_all_was_taken_back_is_run_again() {
@@ -487,4 +489,19 @@ fn a_cell_of_which_all_was_taken_back_is_run_again() {
         book.record(0, facts(ordinal, "good", true));
     }
     assert_eq!(book.verdict(0), Some(Verdict::Passed));
+}
+
+/// A host that says of everything that it is to blame itself comes to an end.
+#[test]
+fn a_cell_is_given_up_whatever_hosts_say() {
+    let mut book = book("image: i\naxes: {v: [1]}\ntest: {run: x}\n");
+    let mut ordinal = 0;
+    while book.verdict(0).is_none() {
+        ordinal += 1;
+        assert!(ordinal < 200);
+        let mut facts = facts(ordinal, "h1", false);
+        facts.blame = Some(Blame::Host);
+        book.record(0, facts);
+    }
+    assert_eq!(book.verdict(0), Some(Verdict::Unresolved));
 }
