@@ -50,9 +50,10 @@ fn main() -> io::Result<ExitCode> {
         } else if args.seeds == 1 {
             writeln!(
                 out,
-                "seed {seed}: every rule holds; {} attempts, {} host faults, {} events, {} s, digest {:016x}",
+                "seed {seed}: every rule holds; {} attempts, {} host faults, {} quarantines, {} events, {} s, digest {:016x}",
                 told.attempts,
                 told.host_faults,
+                told.quarantines,
                 told.events,
                 told.lasted_ms / 1000,
                 told.digest

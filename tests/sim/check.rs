@@ -6,9 +6,14 @@ use std::fmt;
 
 use regatta_model::report::Verdict;
 use regatta_model::{AttemptId, HostName, Outcome, Resources, RunId};
-use regatta_verdict::judge::AttemptFacts;
+use regatta_verdict::judge::{AttemptFacts, HOST_FAULTS_LEAST};
+use regatta_verdict::trust::quarantined_most;
 
-use crate::store::{Batch, Db, RunRow};
+use crate::reports::is_regressed;
+use crate::store::{Batch, Db, EndRow, HostRow, RunRow};
+
+/// A run that is over, and the verdicts of its cells.
+pub type Finished = (RunId, Vec<Option<Verdict>>);
 
 /// A rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,8 +40,18 @@ pub enum Invariant {
     SharesAreFair,
     /// What the scheduler keeps grows with what is under way, not with what was.
     MemoryWithinFormula,
-    /// No cell is attempted more often than its matrix allows.
+    /// No cell is attempted more often than its matrix allows, nor given up before that.
     RetriesWithinBudget,
+    /// What a host decided in a run that is not over counts for nothing once the host is quarantined, nor does what ends
+    /// there while it is.
+    DistrustedDecidesNothing,
+    /// No cell is compared for the worse where all that failed in it failed by the doing of bad hosts, where there are few
+    /// enough to be found.
+    RegressionsAreSound,
+    /// A rule quarantines no more than a tenth of the hosts.
+    QuarantineIsBounded,
+    /// While many hosts are silent at once none is lost, but for no longer than the server may doubt itself.
+    DoubtIsBounded,
 }
 
 /// A broken rule.
@@ -58,11 +73,14 @@ pub enum Truth {
     /// Its container was never started, or something else ended it.
     Cut,
     /// Its test came to an end, with this result.
-    Ended { passed: bool },
+    /// (`spoiled`: its host failed what passes elsewhere.)
+    Ended { passed: bool, spoiled: bool },
 }
 
 /// Attempts of a cell whose end is not a cancellation: `repeat`, what is confirmed, and the faults of hosts.
 const ATTEMPTS_MOST: u32 = 3 + HOST_FAULTS_MOST + 1;
+/// The same where cells are compared: those that it is asked for itself, and those that others ask it for.
+const COMPARED_MOST: u32 = 2 * ATTEMPTS_MOST + 20;
 /// Host faults that a cell outlives: the policy's, where the matrix says nothing.
 const HOST_FAULTS_MOST: u32 = 10;
 
@@ -84,9 +102,23 @@ pub struct Checker {
     /// How those ended that did not simply pass; and those that passed on their last try.
     truths: BTreeMap<(AttemptId, HostName), Truth>,
     ends: BTreeMap<(RunId, u64), u32>,
+    /// Whether a rule may quarantine all bad hosts of the world.
+    few_are_bad: bool,
+    /// Hosts that are recorded as quarantined.
+    quarantined: BTreeSet<HostName>,
+    /// Hosts that were, more than once where they came back.
+    pub quarantines: u64,
 }
 
 impl Checker {
+    /// `few_are_bad`: a rule may quarantine all bad hosts of the world.
+    pub fn new(few_are_bad: bool) -> Self {
+        Self {
+            few_are_bad,
+            ..Self::default()
+        }
+    }
+
     pub fn broke(&mut self, invariant: Invariant, detail: String) {
         self.broken.get_or_insert(Violation { invariant, detail });
     }
@@ -145,7 +177,7 @@ impl Checker {
             started.place = None;
         }
         let key = (attempt.clone(), host.clone());
-        if truth == (Truth::Ended { passed: true }) {
+        if matches!(truth, Truth::Ended { passed: true, .. }) {
             self.truths.remove(&key);
         } else {
             self.truths.insert(key, truth);
@@ -158,12 +190,22 @@ impl Checker {
     }
 
     /// A batch was committed.
-    pub fn committed(&mut self, db: &Db, batch: &Batch, is_awake: impl Fn(usize) -> bool) {
+    pub fn committed(
+        &mut self,
+        db: &Db,
+        batch: &Batch,
+        finished: &[Finished],
+        is_awake: impl Fn(usize) -> bool,
+    ) {
         if let Some(attempt) = db.doubled.first() {
             self.broke(
                 Invariant::OneOutcome,
                 format!("{attempt} was recorded twice"),
             );
+        }
+        self.trusted(db, batch);
+        for (id, verdicts) in finished {
+            self.finished(db, id, verdicts);
         }
         for (attempt, row) in &batch.attempts {
             let lost = row.outcome == Outcome::HostLost;
@@ -185,14 +227,146 @@ impl Checker {
                 .or_default();
             *ends += 1;
             let repeat = db.runs.get(&attempt.run).map_or(1, |run| run.repeat);
-            let most = repeat + ATTEMPTS_MOST;
-            if *ends > most {
+            let compared = db.runs.get(&attempt.run).is_some_and(RunRow::compares);
+            let most = repeat
+                + if compared {
+                    COMPARED_MOST
+                } else {
+                    ATTEMPTS_MOST
+                };
+            let taken_back = |most: &u32| {
+                let rows = db.attempts(&attempt.run, attempt.cell);
+                let taken_back = rows.filter(|(_, row)| row.is_taken_back()).count();
+                *most + u32::try_from(taken_back).unwrap_or(u32::MAX)
+            };
+            if *ends > most && *ends > taken_back(&most) {
                 let detail = format!(
                     "cell {} of {} was attempted {ends} times, and {most} is the most",
                     attempt.cell, attempt.run
                 );
                 self.broke(Invariant::RetriesWithinBudget, detail);
             }
+        }
+    }
+
+    /// Whom the server trusts, and what it takes from those whom it does not.
+    fn trusted(&mut self, db: &Db, batch: &Batch) {
+        let before = self.quarantines;
+        for (host, row) in &batch.hosts {
+            if !row.quarantined {
+                self.quarantined.remove(host);
+            } else if self.quarantined.insert(host.clone()) {
+                self.quarantines += 1;
+                self.taken_back(db, batch, host);
+            }
+        }
+        let counts = batch.attempts.iter().find(|(_, row)| {
+            let before = !batch.hosts.iter().any(|(host, _)| *host == row.host);
+            before && row.is_decisive() && self.quarantined.contains(&row.host)
+        });
+        if let Some((attempt, row)) = counts {
+            let detail = format!("{attempt} counts, though {} is quarantined", row.host);
+            self.broke(Invariant::DistrustedDecidesNothing, detail);
+        }
+        if self.quarantines == before {
+            return;
+        }
+        let by_rule = |row: &&HostRow| row.quarantined && row.trust.by_rule;
+        let quarantined = db.hosts.values().filter(by_rule).count();
+        if quarantined > quarantined_most(db.hosts.len()) {
+            let detail = format!("{quarantined} of {} hosts are", db.hosts.len());
+            self.broke(Invariant::QuarantineIsBounded, detail);
+        }
+    }
+
+    /// Of runs that go on, nothing counts any more that this host decided.
+    fn taken_back(&mut self, db: &Db, batch: &Batch, host: &HostName) {
+        for (id, run) in &db.runs {
+            let told = batch
+                .distrusted
+                .iter()
+                .any(|(run, of)| run == id && of == host);
+            if run.over && !told {
+                continue;
+            }
+            if let Some(cell) = db.cells_of(id, host).first() {
+                let detail =
+                    format!("{host} is quarantined, and still decides cell {cell} of {id}");
+                self.broke(Invariant::DistrustedDecidesNothing, detail);
+            }
+        }
+    }
+
+    /// A run came to its end with these verdicts: each rests on what is recorded.
+    fn finished(&mut self, db: &Db, id: &RunId, verdicts: &[Option<Verdict>]) {
+        for (cell, verdict) in (0..).zip(verdicts) {
+            let Some(verdict) = verdict else {
+                let detail = format!("{id} is over, and its cell {cell} has no verdict");
+                return self.broke(Invariant::EveryCellSettles, detail);
+            };
+            // Most cells have one attempt, and passed.
+            let rows = db.attempts(id, cell).filter(|(_, row)| row.is_decisive());
+            let (mut passed, mut failed, mut sound) = (0, 0, 0);
+            for (ordinal, row) in rows {
+                if row.passed() {
+                    passed += 1;
+                    continue;
+                }
+                failed += 1;
+                let attempt = AttemptId {
+                    run: id.clone(),
+                    cell,
+                    ordinal,
+                };
+                let truth = self.truths.get(&(attempt, row.host.clone()));
+                sound += u32::from(!matches!(truth, Some(Truth::Ended { spoiled: true, .. })));
+            }
+            if *verdict == Verdict::Unresolved && passed + failed == 0 {
+                self.given_up(db, id, cell);
+            }
+            let founded = match verdict {
+                Verdict::Passed => passed > 0,
+                Verdict::Failed | Verdict::Flaky => failed > 0,
+                Verdict::Unresolved => true,
+            };
+            if !founded {
+                let detail = format!("cell {cell} of {id} is {verdict:?} by nothing that counts");
+                self.broke(Invariant::DistrustedDecidesNothing, detail);
+            }
+            // With fewer reruns, the first failure decides, as its matrix says.
+            let enough = db
+                .runs
+                .get(id)
+                .is_some_and(|run| run.matrix.rerun().at_most >= 10);
+            let unsound = *verdict == Verdict::Failed && sound == 0;
+            let unsound = unsound && enough && self.few_are_bad;
+            if unsound && is_regressed(db, id, cell) {
+                let rows = db.attempts(id, cell).map(|(ordinal, row)| {
+                    let EndRow {
+                        host,
+                        outcome,
+                        blame,
+                        ..
+                    } = row;
+                    format!("{ordinal} on {host}: {outcome:?} ({blame:?})")
+                });
+                let rows: Vec<String> = rows.collect();
+                let detail = format!("cell {cell} of {id} regressed on bad hosts only: {rows:?}");
+                self.broke(Invariant::RegressionsAreSound, detail);
+            }
+        }
+    }
+
+    /// A cell is unresolved, and nothing told of it: its hosts failed too often for that.
+    fn given_up(&mut self, db: &Db, id: &RunId, cell: u64) {
+        let most = db.runs.get(id).map_or(0, |run| run.matrix.rerun().at_most);
+        let faults = db.attempts(id, cell).filter(|(_, row)| {
+            row.outcome != Outcome::Cancelled && !row.is_decisive() && !row.is_taken_back()
+        });
+        let faults = faults.count();
+        if faults <= most.max(HOST_FAULTS_LEAST) as usize {
+            let detail = format!("cell {cell} of {id} is given up after {faults} faults of hosts");
+            self.broke(Invariant::RetriesWithinBudget, detail);
         }
     }
 
@@ -218,22 +392,24 @@ impl Checker {
                 .started
                 .get(run)
                 .is_some_and(|of_run| of_run.contains_key(&(cell, facts.ordinal)));
-            let passed = Truth::Ended { passed: true };
+            let passed = Truth::Ended {
+                passed: true,
+                spoiled: false,
+            };
             let unsaid = if begun { passed } else { Truth::Cut };
             self.truths
                 .get(&(attempt, facts.host.clone()))
                 .copied()
                 .unwrap_or(unsaid)
         };
-        let really = |passed| {
-            facts
-                .iter()
-                .any(|facts| truth(facts) == Truth::Ended { passed })
+        let really = |wanted: bool| {
+            let mut ended = facts.iter().filter(|facts| facts.is_decisive()).map(truth);
+            ended.any(|truth| matches!(truth, Truth::Ended { passed, .. } if passed == wanted))
         };
         let founded = match verdict {
             Verdict::Passed => really(true),
             Verdict::Failed => really(false),
-            Verdict::Flaky => really(true) && really(false),
+            Verdict::Flaky => really(false),
             Verdict::Unresolved => true,
         };
         if !founded {

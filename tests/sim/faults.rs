@@ -33,7 +33,8 @@ impl World {
                 self.restart_agent(host, millis);
             }
             38..46 => self.kill_executor(host),
-            46..64 => self.cut_off(host),
+            46..60 => self.cut_off(host),
+            60..64 => self.cut_off_many(),
             64..68 => self.lose_rack(host),
             68..78 => {
                 let step = [Step::Decided, Step::Committed, Step::Published];
@@ -71,6 +72,21 @@ impl World {
         let millis = until - self.now;
         self.trace.say(self.now, || {
             format!("h{host} is cut off for {millis} ms (not heard: {mute}, hears nothing: {deaf})")
+        });
+    }
+
+    /// The network of the servers fails, for most hosts.
+    fn cut_off_many(&mut self) {
+        let until = self.now + self.chance.within(10_000, 150_000);
+        let most = self.chance.within(300, 1000);
+        for index in 0..self.hosts.len() {
+            if self.chance.permille(most) {
+                self.hosts[index].mute_until = until;
+            }
+        }
+        let millis = until - self.now;
+        self.trace.say(self.now, || {
+            format!("{} in 10 hosts are not heard for {millis} ms", most / 100)
         });
     }
 

@@ -4,16 +4,18 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use regatta_daemon::reconcile::{Action, Moment, Reconcile};
-use regatta_model::case::Results;
+use regatta_model::case::{CaseException, CaseStatus, Results};
 use regatta_model::container::{Limits, Network};
 use regatta_model::plan::{AttemptPlan, Command, Keep, StepPlan};
 use regatta_model::wire::{
-    ENDED_MOST, EndedAttempt, HostFacts, LogPlace, PROTOCOL, SyncRequest, SyncResponse,
+    Canaries, ENDED_MOST, EndedAttempt, HostFacts, LogPlace, Observed, PROTOCOL, SyncRequest,
+    SyncResponse,
 };
 use regatta_model::{AttemptId, Blame, Digest, HostName, Incarnation, Outcome, Resources};
 
 use crate::chance::Chance;
 use crate::check::Truth;
+use crate::runs;
 use crate::setup::{Plant, Setup};
 use crate::{Ev, Request, World};
 
@@ -32,6 +34,8 @@ enum Bad {
     Not,
     /// Its attempts mostly fail.
     Failing,
+    /// A case of many an attempt is told to have failed.
+    Corrupting,
     /// Its attempts take ten times as long.
     Slow,
 }
@@ -74,6 +78,21 @@ fn facts(index: usize, setup: &Setup, chance: &mut Chance) -> HostFacts {
         memory_bytes: size << 30,
         labels: BTreeMap::from([("rack".to_owned(), rack)]),
         ..HostFacts::default()
+    }
+}
+
+/// What is told of the cases that failed.
+fn results(failing: Vec<String>) -> Results {
+    let exceptions = (0..).zip(&failing).map(|(index, _)| CaseException {
+        index,
+        status: CaseStatus::Failed,
+        message: String::new(),
+    });
+    Results {
+        exceptions: exceptions.collect(),
+        names: failing,
+        found: true,
+        ..Results::default()
     }
 }
 
@@ -123,6 +142,8 @@ pub struct Host {
     wake: u64,
     pause_ms: u64,
     server: usize,
+    /// Canaries that passed and failed since the agent started, and whether the last one failed.
+    canaries: (u64, u64, bool),
 }
 
 /// A sync that was sent and not answered.
@@ -135,11 +156,21 @@ struct Exchange {
     polls: bool,
 }
 
+/// How a container ends.
+#[derive(Clone, Debug)]
+pub struct Ending {
+    of_test: runs::Ending,
+    /// Whether it fails for its host's sake only.
+    spoiled: bool,
+}
+
 impl Host {
     pub fn new(index: usize, setup: &Setup, chance: &mut Chance) -> Self {
-        let bad = match chance.within(0, 199) {
-            0 => Bad::Failing,
-            1 => Bad::Slow,
+        let most = setup.bad_permille;
+        let bad = match chance.within(0, 999) {
+            luck if luck < most => Bad::Failing,
+            luck if luck < 2 * most => Bad::Corrupting,
+            luck if luck < 2 * most + 5 => Bad::Slow,
             _ => Bad::Not,
         };
         let facts = facts(index, setup, chance);
@@ -173,7 +204,13 @@ impl Host {
             wake: 0,
             pause_ms: PAUSES_MS.0,
             server: 0,
+            canaries: (0, 0, false),
         }
+    }
+
+    /// Whether it fails what passes elsewhere.
+    pub fn spoils(&self) -> bool {
+        matches!(self.bad, Bad::Failing | Bad::Corrupting)
     }
 
     /// Whether nothing on it moves. (When it goes on, it looks at its lease before anything else.)
@@ -256,7 +293,7 @@ impl World {
             polls,
         });
         let wait_ms = if polls { POLL_MS } else { 0 };
-        let body = SyncRequest {
+        let mut body = SyncRequest {
             protocol: PROTOCOL,
             host: host.name.clone(),
             incarnation: host.reconcile.incarnation(),
@@ -269,6 +306,20 @@ impl World {
             wait_ms,
             clock_ms: 0,
         };
+        let (passed, failed, failing) = host.canaries;
+        let observed = Observed {
+            canaries: Some(Canaries {
+                passed,
+                failed,
+                failure: String::new(),
+            }),
+            lacks: failing
+                .then(|| "a canary failed".to_owned())
+                .into_iter()
+                .collect(),
+            ..Observed::default()
+        };
+        body.facts.observed = observed;
         let (life, server, muted) = (host.agent, host.server, host.mute_until > now);
         let request = Request {
             host: index,
@@ -355,6 +406,8 @@ impl World {
         }
         host.exchange = None;
         host.pause_ms = PAUSES_MS.0;
+        self.run_canaries(index, answer.canaries);
+        let host = &mut self.hosts[index];
         if self.setup.plant == Some(Plant::PlacesUncounted) {
             host.reconcile.set_queue(100);
         }
@@ -372,6 +425,17 @@ impl World {
         let busy = host.reconcile.free() == 0 && host.outbox.is_empty() && !host.news;
         let after = if busy { next_sync_ms } else { 2 };
         self.wake_after(index, after);
+    }
+
+    /// Runs as many canaries as the server wants to see, and another one where the last one failed. They take no time.
+    fn run_canaries(&mut self, index: usize, wanted: u32) {
+        let host = &mut self.hosts[index];
+        let spoils = host.spoils();
+        let (passed, failed, failing) = &mut host.canaries;
+        for _ in 0..wanted.max(u32::from(*failing)) {
+            *failing = spoils && self.chance.permille(50);
+            *(if *failing { &mut *failed } else { &mut *passed }) += 1;
+        }
     }
 
     /// Does what the reconcile logic says.
@@ -416,14 +480,14 @@ impl World {
             self.checker.runs(index, running, slots);
             self.check_resources(index);
             self.trace.say(now, || format!("h{index} starts {attempt}"));
-            let passed = self.passes(&attempt, bad);
+            let ending = self.ending(&attempt, bad);
             let usual = self.chance.within(20, self.setup.attempt_ms);
             let after = if bad == Bad::Slow { usual * 10 } else { usual };
             let ev = Ev::Ends {
                 host: index,
                 life,
                 attempt,
-                passed,
+                ending,
             };
             self.at(after, ev);
         }
@@ -440,15 +504,25 @@ impl World {
         self.checker.uses(index, &asked, &host.facts.resources());
     }
 
-    /// Whether an attempt passes: of a thousand cells twenty fail, and thirty do now and then.
-    fn passes(&mut self, attempt: &AttemptId, bad: Bad) -> bool {
+    /// How an attempt ends on a host that is as bad as this.
+    fn ending(&mut self, attempt: &AttemptId, bad: Bad) -> Ending {
         let run: u64 = attempt.run.as_str().bytes().map(u64::from).sum();
-        let mut of_cell = Chance::new(self.setup.seed ^ (run << 40) ^ attempt.cell);
-        let luck = of_cell.within(0, 999);
-        let fails = luck < 20
-            || (luck < 50 && self.chance.permille(500))
-            || bad == Bad::Failing && self.chance.permille(600);
-        !fails
+        let index = crate::run_index(&attempt.run);
+        let seed = self.setup.seed ^ (run << 40);
+        let row = &self.planned[index].row;
+        let mut of_test = row.ending(attempt.cell, seed, &mut self.chance);
+        let passes = of_test.passed();
+        if !of_test.untested {
+            match bad {
+                Bad::Failing if self.chance.permille(600) => of_test.whole = true,
+                Bad::Corrupting if self.chance.permille(300) => of_test.failing = vec!["a".into()],
+                _ => {}
+            }
+        }
+        Ending {
+            spoiled: passes && !of_test.passed(),
+            of_test,
+        }
     }
 
     fn outcome(
@@ -485,7 +559,7 @@ impl World {
         host: usize,
         life: u64,
         attempt: AttemptId,
-        passed: bool,
+        ending: Ending,
     ) {
         if !self.hosts[host].up || self.hosts[host].executor != life {
             return;
@@ -494,15 +568,25 @@ impl World {
             host,
             life,
             attempt: attempt.clone(),
-            passed,
+            ending: ending.clone(),
         };
         if self.hangs(host, ev) || !self.hosts[host].running.contains(&attempt) {
             return;
         }
-        let exit_code = i32::from(!passed);
+        let Ending { of_test, spoiled } = ending;
+        let passed = of_test.passed();
         let blame = (!passed).then_some(Blame::Test);
-        let outcome = Outcome::Exited { exit_code };
-        self.over(host, &attempt, outcome, blame, Truth::Ended { passed });
+        let outcome = match of_test.untested {
+            true => Outcome::SetupFailed,
+            false => Outcome::Exited {
+                exit_code: i32::from(!passed),
+            },
+        };
+        let truth = Truth::Ended { passed, spoiled };
+        self.over(host, &attempt, outcome, blame, truth);
+        if let Some(end) = self.hosts[host].kept.get_mut(&attempt) {
+            end.results = results(of_test.failing);
+        }
     }
 
     /// Ends a container from outside.
@@ -757,6 +841,7 @@ impl World {
         }
         host.reconcile = reconcile;
         host.waiting.clear();
+        host.canaries = (0, 0, false);
         (host.exchange, host.sequence, host.news) = (None, 0, true);
         let kept: Vec<AttemptId> = host.kept.keys().cloned().collect();
         self.trace

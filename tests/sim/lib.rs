@@ -7,6 +7,8 @@ pub mod chance;
 pub mod check;
 mod faults;
 mod hosts;
+mod reports;
+mod runs;
 mod servers;
 pub mod setup;
 mod store;
@@ -16,11 +18,12 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
 use regatta_model::wire::{SyncRequest, SyncResponse};
-use regatta_model::{AttemptId, Owner, Resources, RunId};
+use regatta_model::{AttemptId, RunId};
+use regatta_verdict::trust::quarantined_most;
 
 use chance::Chance;
 use check::{Checker, Violation};
-use hosts::Host;
+use hosts::{Ending, Host};
 use servers::Server;
 use setup::{Plant, Setup};
 use store::{Db, RunRow};
@@ -70,7 +73,7 @@ enum Ev {
         host: usize,
         life: u64,
         attempt: AttemptId,
-        passed: bool,
+        ending: Ending,
     },
     /// An outcome is on a host's disk.
     Written {
@@ -189,6 +192,8 @@ pub struct Story {
     pub attempts: u64,
     pub host_faults: u64,
     pub takeovers: u64,
+    /// Hosts that a rule quarantined.
+    pub quarantines: u64,
     /// A digest of all that was recorded: equal for equal seeds.
     pub digest: u64,
 }
@@ -213,21 +218,9 @@ pub struct World {
     takeovers: u64,
 }
 
-/// Whose a run is: mostly that of one of two owners.
-fn owner(chance: &mut Chance) -> Option<Owner> {
-    let name = ["alice", "bob"].get(chance.index(3))?;
-    name.parse().ok()
-}
-
-/// What the attempts of a run ask for: of half of the runs nothing.
-fn asked(setup: &Setup, chance: &mut Chance) -> Resources {
-    if !setup.asks || chance.permille(500) {
-        return Resources::default();
-    }
-    Resources {
-        cpu_millis: chance.within(0, hosts::SIZE_MOST) * 1000,
-        memory_bytes: chance.within(0, hosts::SIZE_MOST) << 30,
-    }
+/// Which of the world's runs this is.
+fn run_index(id: &RunId) -> usize {
+    id.as_str()[1..].parse().expect("a run of this world")
 }
 
 impl World {
@@ -235,25 +228,13 @@ impl World {
         let mut chance = Chance::new(setup.seed);
         let hosts = (0..setup.hosts).map(|index| Host::new(index, &setup, &mut chance));
         let hosts: Vec<Host> = hosts.collect();
+        let bad = hosts.iter().filter(|host| host.spoils()).count();
+        let few_are_bad = bad <= quarantined_most(hosts.len());
         let servers = (0..setup.servers).map(|_| Server::default()).collect();
         let planned = (0..setup.runs)
             .map(|index| Planned {
                 id: format!("r{index}").parse().expect("a fine name"),
-                row: RunRow {
-                    // The first is the big one; the others come behind it.
-                    cells: if index == 0 {
-                        setup.cells
-                    } else {
-                        chance.within(1, setup.cells.min(500))
-                    },
-                    repeat: if chance.permille(200) { 2 } else { 1 },
-                    priority: i32::from(chance.permille(100)),
-                    parallel: chance.permille(100).then_some(3),
-                    owner: owner(&mut chance),
-                    weight: u32::try_from(chance.within(1, 3)).unwrap_or(1),
-                    asked: asked(&setup, &mut chance),
-                    ..RunRow::default()
-                },
+                row: RunRow::planned(index, &setup, &mut chance),
             })
             .collect();
         let mut world = Self {
@@ -268,7 +249,7 @@ impl World {
             db: Db::new(setup.plant != Some(Plant::NoFencing)),
             planned,
             granted: BTreeSet::new(),
-            checker: Checker::default(),
+            checker: Checker::new(few_are_bad),
             trace: Trace::new(setup.trace),
             takeovers: 0,
             setup,
@@ -385,6 +366,7 @@ impl World {
             attempts: ends.clone().count() as u64,
             host_faults: faults.count() as u64,
             takeovers: self.takeovers,
+            quarantines: self.checker.quarantines,
             digest,
             trace: self.trace.text(),
             violation: self.checker.broken,
@@ -415,8 +397,8 @@ impl World {
                 host,
                 life,
                 attempt,
-                passed,
-            } => self.container_ends(host, life, attempt, passed),
+                ending,
+            } => self.container_ends(host, life, attempt, ending),
             Ev::Written {
                 host,
                 life,

@@ -21,7 +21,7 @@ fn story(setup: &Setup) -> String {
 
 #[test]
 fn rules_hold_in_every_small_world() {
-    let (mut attempts, mut host_faults, mut takeovers) = (0, 0, 0);
+    let (mut attempts, mut host_faults, mut takeovers, mut quarantines) = (0, 0, 0, 0);
     for seed in 0..WORLDS {
         let setup = Setup::small(seed);
         let told = World::new(setup.clone()).play();
@@ -31,12 +31,14 @@ fn rules_hold_in_every_small_world() {
         attempts += told.attempts;
         host_faults += told.host_faults;
         takeovers += told.takeovers;
+        quarantines += told.quarantines;
     }
     println!(
-        "{WORLDS} worlds: {attempts} attempts, {host_faults} host faults, {takeovers} takeovers"
+        "{WORLDS} worlds: {attempts} attempts, {host_faults} host faults, {takeovers} takeovers, {quarantines} quarantines"
     );
     // The worlds were unkind enough to tell anything.
     assert!(host_faults > WORLDS && takeovers > 2 * WORLDS && attempts > 20 * WORLDS);
+    assert!(quarantines > WORLDS / 10);
 }
 
 #[test]

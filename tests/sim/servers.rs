@@ -3,16 +3,19 @@
 //! May not: decide what the scheduler decides.
 
 mod deciding;
+mod trusting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use regatta_model::wire::{Assignment, Stop, SyncResponse};
 use regatta_model::{AttemptId, HostName, Incarnation, RunId};
-use regatta_scheduler::{Config, Effect, Event, Moment, Restored, RunView, Scheduler};
-use regatta_verdict::judge::AttemptFacts;
+use regatta_scheduler::{Config, Effect, Moment, Policy, Restored, RunView, Scheduler};
+use regatta_verdict::book::Book;
+use regatta_verdict::watch::Watch;
 
+use crate::check::Finished;
 use crate::setup::Plant;
-use crate::store::{Batch, EndRow, Refused, RunRow};
+use crate::store::{Batch, EndRow, HostRow, Refused, RunRow};
 use crate::{Ev, LEADER_MS, LEASE_MS, Request, Wish, World};
 
 const TICK_MS: u64 = 250;
@@ -48,7 +51,7 @@ struct Leading {
     stalled: u64,
     tried: u64,
     scheduler: Scheduler,
-    runs: BTreeMap<RunId, Book>,
+    runs: BTreeMap<RunId, Open>,
     hosts: BTreeMap<HostName, Known>,
     waiting: BTreeMap<usize, Waiting>,
     /// Until when each of them waits.
@@ -59,6 +62,8 @@ struct Leading {
     busy: bool,
     ticked: u64,
     generation: u64,
+    /// When it began to doubt itself last, by its own clock.
+    doubted: Option<u64>,
 }
 
 enum Message {
@@ -72,10 +77,9 @@ enum Todo {
 }
 
 /// An open run.
-struct Book {
+struct Open {
     row: RunRow,
-    /// Facts of cells that did not simply pass.
-    facts: BTreeMap<u64, Vec<AttemptFacts>>,
+    book: Book,
 }
 
 #[derive(Default)]
@@ -83,7 +87,28 @@ struct Known {
     incarnation: Incarnation,
     sequence: u64,
     heard: u64,
+    /// The same by the leader's clock, or when its lead began where the host may hold something since before; none: the
+    /// scheduler has not heard of it.
+    spoke: Option<u64>,
     lost: bool,
+    quarantined: bool,
+    watch: Watch,
+}
+
+impl Known {
+    /// Whether it was heard, and not for so long.
+    fn is_silent_for(&self, now: u64, millis: u64) -> bool {
+        self.spoke.is_some_and(|spoke| now >= spoke + millis)
+    }
+
+    fn row(&self) -> HostRow {
+        HostRow {
+            incarnation: self.incarnation,
+            lost: self.lost,
+            quarantined: self.quarantined,
+            trust: self.watch.trust,
+        }
+    }
 }
 
 struct Waiting {
@@ -105,6 +130,8 @@ struct Turn {
     hosts: BTreeSet<HostName>,
     outgoing: BTreeMap<HostName, Outgoing>,
     granted: Vec<Wish>,
+    finished: Vec<Finished>,
+    touched: BTreeSet<RunId>,
 }
 
 impl Server {
@@ -115,6 +142,14 @@ impl Server {
 
 fn host_index(name: &HostName) -> usize {
     name.as_str()[1..].parse().expect("a host of this world")
+}
+
+/// The scheduler's word for it.
+fn policy_of(quarantined: bool) -> Policy {
+    match quarantined {
+        true => Policy::Quarantined,
+        false => Policy::Active,
+    }
 }
 
 impl Leading {
@@ -230,18 +265,21 @@ impl World {
             .db
             .hosts
             .iter()
-            .filter(|(_, (_, lost))| !lost && !open.is_empty());
+            .filter(|(_, row)| !row.lost && !open.is_empty());
         let generation = (now + 1) * 1000;
         let restored = Restored {
             hosts: hosts
-                .map(|(name, (incarnation, _))| (name.clone(), *incarnation, Default::default()))
+                .map(|(name, row)| (name.clone(), row.incarnation, policy_of(row.quarantined)))
                 .collect(),
             generation,
         };
-        let known = self.db.hosts.iter().map(|(name, (incarnation, lost))| {
+        let known = self.db.hosts.iter().map(|(name, row)| {
             let known = Known {
-                incarnation: *incarnation,
-                lost: *lost,
+                incarnation: row.incarnation,
+                lost: row.lost,
+                quarantined: row.quarantined,
+                watch: Watch::of(row.trust),
+                spoke: (!row.lost && !open.is_empty()).then_some(0),
                 ..Known::default()
             };
             (name.clone(), known)
@@ -249,6 +287,11 @@ impl World {
         let mut config = Config::with_lease(LEASE_MS);
         if self.setup.plant == Some(Plant::LeaseNotWaited) {
             config = Config::with_lease(LEASE_MS / 3);
+        }
+        match self.setup.plant {
+            Some(Plant::DoubtIgnored) => config.doubt_ms = 0,
+            Some(Plant::DoubtEndless) => config.doubt_ms = u64::MAX,
+            _ => {}
         }
         let mut leading = Leading {
             epoch,
@@ -267,7 +310,9 @@ impl World {
             busy: true,
             ticked: now,
             generation,
+            doubted: None,
         };
+        self.set_policies(&mut leading);
         for (id, row) in open {
             self.take_up(&mut leading, id, row);
         }
@@ -358,15 +403,11 @@ impl World {
         }
         if self.now >= leading.ticked + TICK_MS {
             leading.ticked = self.now;
-            self.apply(&mut leading, Event::Ticked);
+            self.tick_scheduler(&mut leading);
         }
         for name in std::mem::take(&mut leading.turn.hosts) {
             if let Some(known) = leading.hosts.get(&name) {
-                leading
-                    .turn
-                    .batch
-                    .hosts
-                    .push((name, known.incarnation, known.lost));
+                leading.turn.batch.hosts.push((name, known.row()));
             }
         }
         self.check_footprint(&leading);
@@ -395,8 +436,10 @@ impl World {
             Ok(()) => {
                 let hosts = &self.hosts;
                 let is_awake = |host: usize| !hosts[host].hangs_at(self.now);
-                self.checker
-                    .committed(&self.db, &leading.turn.batch, is_awake);
+                let Turn {
+                    batch, finished, ..
+                } = &leading.turn;
+                self.checker.committed(&self.db, batch, finished, is_awake);
             }
             Err(Refused::Away) => {
                 leading.stalled += self.now - leading.tried;
@@ -424,6 +467,11 @@ impl World {
             return self.step_down(server, "its lease is over");
         }
         let turn = std::mem::take(&mut leading.turn);
+        for id in &turn.touched {
+            if let Some(run) = leading.runs.get_mut(id) {
+                run.book.forget_passed();
+            }
+        }
         for wish in turn.granted {
             self.granted(wish);
         }
@@ -473,7 +521,10 @@ impl World {
             attempt,
             reason: reason.to_owned(),
         });
+        let known = leading.hosts.get(&self.hosts[host].name);
+        let canaries = known.map_or(0, |known| known.watch.canaries_wanted(known.quarantined));
         let answer = SyncResponse {
+            canaries,
             acknowledged: outgoing.acknowledged,
             start,
             stop: stop.collect(),

@@ -37,10 +37,26 @@ pub enum Plant {
     SettledKept,
     /// A failing cell is run again without end.
     BudgetIgnored,
+    /// The server quarantines nobody, and runs again where it failed.
+    BadHostsTrusted,
+    /// What a host decided before it was quarantined stands.
+    DistrustForgotten,
+    /// That a host is not trusted is not recorded with what it decided.
+    DistrustUnrecorded,
+    /// What ends on a quarantined host counts like everything else.
+    QuarantineIgnored,
+    /// The server quarantines as many hosts as fail.
+    QuarantineUnbounded,
+    /// Of the cells that others are compared with, no further attempt is asked for.
+    BaselinesForgotten,
+    /// The server does not doubt itself when many hosts are silent.
+    DoubtIgnored,
+    /// The server doubts itself for as long as many hosts are silent.
+    DoubtEndless,
 }
 
 impl Plant {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 24] = [
         Self::AckBeforeCommit,
         Self::NoFencing,
         Self::OutboxDropped,
@@ -57,6 +73,14 @@ impl Plant {
         Self::AskedIgnored,
         Self::SettledKept,
         Self::BudgetIgnored,
+        Self::BadHostsTrusted,
+        Self::DistrustForgotten,
+        Self::DistrustUnrecorded,
+        Self::QuarantineIgnored,
+        Self::QuarantineUnbounded,
+        Self::BaselinesForgotten,
+        Self::DoubtIgnored,
+        Self::DoubtEndless,
     ];
 
     /// The invariant that must notice it.
@@ -68,7 +92,7 @@ impl Plant {
             Self::OutboxDropped | Self::IncarnationIgnored => Invariant::AttemptsRunOnce,
             Self::LeaseNotWaited | Self::LeaseOutlived => Invariant::LeaseRule,
             Self::BlameIgnored => Invariant::HostFaultsDecideNothing,
-            Self::WaitingForgotten => Invariant::EveryCellSettles,
+            Self::WaitingForgotten | Self::BaselinesForgotten => Invariant::EveryCellSettles,
             Self::CancelForgotten => Invariant::CancelledStartsNothing,
             Self::PlacesUncounted => Invariant::CapacityHolds,
             Self::ShareIgnored | Self::OwnerIgnored | Self::WeightIgnored => {
@@ -77,6 +101,12 @@ impl Plant {
             Self::AskedIgnored => Invariant::ResourcesHold,
             Self::SettledKept => Invariant::MemoryWithinFormula,
             Self::BudgetIgnored => Invariant::RetriesWithinBudget,
+            Self::BadHostsTrusted => Invariant::RegressionsAreSound,
+            Self::DistrustForgotten | Self::DistrustUnrecorded | Self::QuarantineIgnored => {
+                Invariant::DistrustedDecidesNothing
+            }
+            Self::QuarantineUnbounded => Invariant::QuarantineIsBounded,
+            Self::DoubtIgnored | Self::DoubtEndless => Invariant::DoubtIsBounded,
         }
     }
 }
@@ -106,6 +136,8 @@ pub struct Setup {
     pub cells: u64,
     /// Whether attempts ask for processors and memory.
     pub asks: bool,
+    /// Hosts that fail most attempts, of a thousand, and as many that spoil some of them.
+    pub bad_permille: u64,
     /// How long faults happen, in milliseconds; then all is well.
     pub unkind_ms: u64,
     /// How long everything may take after that to come to its end.
@@ -129,16 +161,21 @@ impl Setup {
         let mut chance = crate::chance::Chance::new(seed ^ 0x5eed);
         Self {
             seed,
-            hosts: 2 + chance.index(7),
+            hosts: match chance.within(0, 3) {
+                // A third of them says something of the server.
+                0 => 10 + chance.index(5),
+                _ => 2 + chance.index(7),
+            },
             racks: 3,
             slots: 1 + u32::try_from(chance.index(3)).unwrap_or(0),
             servers: 1 + chance.index(2),
             runs: 1 + chance.index(4),
             cells: chance.within(4, 60),
             asks: true,
+            bad_permille: 60,
             unkind_ms: 240_000,
-            // Attempts of 90 s each, two at once, and a host that takes ten times as long.
-            calm_ms: 4 * 3_600_000,
+            // Attempts of 90 s each, one at once, those of two hosts in turn taken back, and a host that takes ten times as long.
+            calm_ms: 8 * 3_600_000,
             fault_every_ms: chance.within(2_000, 20_000),
             attempt_ms: match chance.within(0, 2) {
                 0 => chance.within(20_000, 90_000),
@@ -162,6 +199,7 @@ impl Setup {
             runs: 3,
             cells: 1_000_000,
             asks: false,
+            bad_permille: 5,
             unkind_ms: 120_000,
             fault_every_ms: 1_500,
             attempt_ms: 20_000,

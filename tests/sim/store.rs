@@ -4,14 +4,25 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
+use std::sync::Arc;
+
+use regatta_model::matrix::Matrix;
 use regatta_model::{
     AttemptId, Blame, CellNumber, HostName, Incarnation, Ordinal, Outcome, Owner, Resources, RunId,
 };
+use regatta_verdict::judge::{AttemptFacts, is_decisive};
+use regatta_verdict::trust::Trust;
+
+use crate::runs::Compared;
 
 /// A run as it is recorded.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct RunRow {
     pub cells: u64,
+    pub matrix: Arc<Matrix>,
+    pub compared: Compared,
+    /// Cells of each version.
+    pub others: u64,
     pub repeat: u32,
     pub priority: i32,
     pub parallel: Option<u32>,
@@ -23,20 +34,78 @@ pub struct RunRow {
     pub over: bool,
 }
 
+impl RunRow {
+    /// Whether its cells are compared.
+    pub fn compares(&self) -> bool {
+        self.compared != Compared::Not
+    }
+}
+
 /// A recorded outcome.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EndRow {
     pub host: HostName,
     pub outcome: Outcome,
     pub blame: Option<Blame>,
+    /// Names of the cases that failed.
+    pub failing: Vec<String>,
+}
+
+impl EndRow {
+    /// What verdicts are made from.
+    pub fn facts(&self, ordinal: Ordinal) -> AttemptFacts {
+        AttemptFacts {
+            ordinal,
+            host: self.host.clone(),
+            outcome: self.outcome,
+            blame: self.blame,
+            passed: self.passed(),
+            failing: self.failing.clone(),
+            flaky: false,
+        }
+    }
+
+    pub fn passed(&self) -> bool {
+        self.outcome == Outcome::Exited { exit_code: 0 }
+    }
+
+    /// Whether it may decide a verdict.
+    pub fn is_decisive(&self) -> bool {
+        is_decisive(self.outcome, self.blame)
+    }
+
+    /// Its host is to blame for it, though it ended by itself: it was taken back.
+    pub fn is_taken_back(&self) -> bool {
+        self.blame == Some(Blame::Host)
+            && matches!(self.outcome, Outcome::Exited { .. } | Outcome::SetupFailed)
+    }
+
+    /// Its host is not trusted.
+    pub fn distrust(&mut self) {
+        if self.is_decisive() {
+            self.blame = Some(Blame::Host);
+        }
+    }
+}
+
+/// A host as it is recorded.
+#[derive(Clone, Copy, Debug)]
+pub struct HostRow {
+    /// The life that spoke last.
+    pub incarnation: Incarnation,
+    pub lost: bool,
+    pub quarantined: bool,
+    pub trust: Trust,
 }
 
 /// What one transaction writes.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     pub runs: Vec<(RunId, RunRow)>,
-    pub hosts: Vec<(HostName, Incarnation, bool)>,
+    pub hosts: Vec<(HostName, HostRow)>,
     pub attempts: Vec<(AttemptId, EndRow)>,
+    /// Hosts that decide nothing in these runs any more.
+    pub distrusted: Vec<(RunId, HostName)>,
     pub cancelled: Vec<RunId>,
     pub over: Vec<RunId>,
 }
@@ -46,6 +115,7 @@ impl Batch {
         self.runs.is_empty()
             && self.hosts.is_empty()
             && self.attempts.is_empty()
+            && self.distrusted.is_empty()
             && self.cancelled.is_empty()
             && self.over.is_empty()
     }
@@ -71,8 +141,7 @@ pub struct Db {
     lease_until: u64,
     pub runs: BTreeMap<RunId, RunRow>,
     pub ends: BTreeMap<RunId, Ends>,
-    /// The life of each host that spoke last, and whether it was lost.
-    pub hosts: BTreeMap<HostName, (Incarnation, bool)>,
+    pub hosts: BTreeMap<HostName, HostRow>,
     /// Attempts that were recorded although they had been before.
     pub doubled: Vec<AttemptId>,
 }
@@ -117,8 +186,8 @@ impl Db {
         for (id, row) in &batch.runs {
             self.runs.entry(id.clone()).or_insert_with(|| row.clone());
         }
-        for (host, incarnation, lost) in &batch.hosts {
-            self.hosts.insert(host.clone(), (*incarnation, *lost));
+        for (host, row) in &batch.hosts {
+            self.hosts.insert(host.clone(), *row);
         }
         for (attempt, row) in &batch.attempts {
             let ends = self.ends.entry(attempt.run.clone()).or_default();
@@ -129,6 +198,11 @@ impl Db {
                     free.insert(row.clone());
                 }
             }
+        }
+        for (id, host) in &batch.distrusted {
+            let ends = self.ends.get_mut(id).into_iter().flatten();
+            let theirs = ends.filter(|(_, row)| row.host == *host);
+            theirs.for_each(|(_, row)| row.distrust());
         }
         for id in &batch.cancelled {
             if let Some(run) = self.runs.get_mut(id) {
@@ -141,6 +215,35 @@ impl Db {
             }
         }
         Ok(())
+    }
+
+    /// All recorded attempts of these cells.
+    pub fn attempts_of(&self, id: &RunId, cells: &[CellNumber]) -> Vec<(CellNumber, AttemptFacts)> {
+        let of_cell = |cell: &CellNumber| {
+            let cell = *cell;
+            let rows = self.attempts(id, cell);
+            rows.map(move |(ordinal, row)| (cell, row.facts(ordinal)))
+        };
+        cells.iter().flat_map(of_cell).collect()
+    }
+
+    /// What is recorded of a cell.
+    pub fn attempts(
+        &self,
+        id: &RunId,
+        cell: CellNumber,
+    ) -> impl Iterator<Item = (Ordinal, &EndRow)> {
+        let ends = self.ends.get(id).into_iter();
+        let rows = ends.flat_map(move |ends| ends.range((cell, 0)..=(cell, Ordinal::MAX)));
+        rows.map(|((_, ordinal), row)| (*ordinal, row))
+    }
+
+    /// Cells of a run that a host had a part in deciding.
+    pub fn cells_of(&self, id: &RunId, host: &HostName) -> Vec<CellNumber> {
+        let ends = self.ends.get(id).into_iter().flatten();
+        let theirs = ends.filter(|(_, row)| row.host == *host && row.is_decisive());
+        let cells: BTreeSet<CellNumber> = theirs.map(|((cell, _), _)| *cell).collect();
+        cells.into_iter().collect()
     }
 
     /// Whether everything that was submitted is over.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 /// Lines that are kept for the end of a story that went wrong.
-const LINES_MOST: usize = 400;
+const LINES_MOST: usize = 10_000;
 
 /// The last lines of a story; nothing where nobody wants them.
 #[derive(Debug, Default)]

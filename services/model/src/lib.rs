@@ -17,6 +17,7 @@ pub mod lasted;
 pub mod log;
 pub mod matrix;
 pub mod metric;
+pub mod next;
 pub mod outcome;
 pub mod plan;
 pub mod problem;

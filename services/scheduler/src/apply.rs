@@ -66,6 +66,40 @@ impl Scheduler {
             self.drop_hold(host, key);
             self.refresh_host(host);
         }
+        if let Some(run) = self.runs.get_mut(&index).filter(|_| next.settled) {
+            run.settle(*cell, *ordinal);
+        }
+        self.heed(now, index, next.settled.then_some(*cell), next, effects);
+        if let Some(host) = holder {
+            self.place(now, host, u32::MAX, effects);
+        }
+        if !next.again.is_empty() {
+            self.place_everywhere(now, effects);
+        }
+    }
+
+    pub(crate) fn rejudged(
+        &mut self,
+        now: Moment,
+        id: &RunId,
+        next: &Next,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Some(&index) = self.run_ids.get(id) {
+            self.heed(now, index, None, next, effects);
+            self.place_everywhere(now, effects);
+        }
+    }
+
+    /// Does what a judgement wants of a run, which may be over then. `own`: a cell that was settled already.
+    fn heed(
+        &mut self,
+        now: Moment,
+        index: RunIndex,
+        own: Option<CellNumber>,
+        next: &Next,
+        effects: &mut Vec<Effect>,
+    ) {
         let avoided: Vec<Vec<HostIndex>> = next
             .again
             .iter()
@@ -74,9 +108,6 @@ impl Scheduler {
         let Some(run) = self.runs.get_mut(&index) else {
             return;
         };
-        if next.settled {
-            run.settle(*cell, *ordinal);
-        }
         for other in &next.settles {
             run.settle(*other, 0);
         }
@@ -94,18 +125,11 @@ impl Scheduler {
                 effects,
             );
         } else {
-            let own = next.settled.then_some(*cell);
             for cell in own.into_iter().chain(next.settles.iter().copied()) {
                 self.revoke_rest(index, cell, effects);
             }
         }
         self.refresh_run(index, effects);
-        if let Some(host) = holder {
-            self.place(now, host, u32::MAX, effects);
-        }
-        if !next.again.is_empty() {
-            self.place_everywhere(now, effects);
-        }
     }
 
     pub(crate) fn cancelled(&mut self, id: &RunId, effects: &mut Vec<Effect>) {

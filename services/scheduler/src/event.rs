@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use regatta_model::matrix::Kinds;
+pub use regatta_model::next::{Again, Next};
 use regatta_model::wire::Held;
 use regatta_model::{
     AttemptId, CellNumber, Digest, HostName, Incarnation, Ordinal, Owner, Resources, RunId,
@@ -37,6 +38,13 @@ pub enum Event {
         /// Which.
         attempt: AttemptId,
         /// What is still wanted.
+        next: Next,
+    },
+    /// Cells of a run were judged anew, and no attempt ended: what is wanted of them now.
+    Rejudged {
+        /// Which run.
+        run: RunId,
+        /// What is wanted; whether it is `settled` says nothing here.
         next: Next,
     },
     /// Somebody cancelled a run.
@@ -119,32 +127,6 @@ pub struct HostState {
     pub capacity: Resources,
     /// Images and set-ups that it has.
     pub ready: Vec<Digest>,
-}
-
-/// What is wanted after an attempt was judged. A cell that is not settled has an attempt under way or in `again`, or waits
-/// for those of another cell.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Next {
-    /// Whether the attempt's cell has its verdict now.
-    pub settled: bool,
-    /// Other cells that have their verdict now: they waited for what this one says.
-    pub settles: Vec<CellNumber>,
-    /// Whether any of these counts as failed (for fail-fast).
-    pub failed: bool,
-    /// Further attempts, of this cell or of others (its baseline). A cell that was settled is open again.
-    pub again: Vec<Again>,
-}
-
-/// Further attempts of a cell.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Again {
-    /// Which cell.
-    pub cell: CellNumber,
-    /// How many more it should get, those under way or waiting included: saying it twice adds nothing.
-    pub attempts: u32,
-    /// Hosts that are to be avoided where another one can run it, and so are, less urgently, their racks and their models
-    /// of processors.
-    pub avoid: Vec<HostName>,
 }
 
 /// What is to be done. The caller commits what must last, then publishes.

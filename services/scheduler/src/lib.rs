@@ -186,6 +186,7 @@ impl Scheduler {
                 self.synced(now, &host, incarnation, &state, &mut effects);
             }
             Event::Recorded { attempt, next } => self.recorded(now, &attempt, &next, &mut effects),
+            Event::Rejudged { run, next } => self.rejudged(now, &run, &next, &mut effects),
             Event::Cancelled { run } => self.cancelled(&run, &mut effects),
             Event::PolicySet { host, policy } => self.policy_set(now, &host, policy, &mut effects),
             Event::Ticked => self.ticked(now, &mut effects),

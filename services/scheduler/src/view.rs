@@ -78,10 +78,10 @@ pub struct Footprint {
 }
 
 impl Footprint {
-    /// Whether it is what it should be: an open cell has an attempt under way or one that waits, settled cells are
-    /// bits, and who has no run is forgotten.
-    pub fn is_within_formula(&self) -> bool {
-        self.open <= self.held + self.waiting
+    /// Whether it is what it should be: an open cell has an attempt under way or one that waits, but for so many that
+    /// wait for what another cell says; settled cells are bits, and who has no run is forgotten.
+    pub fn is_within_formula(&self, waits_for_others: u64) -> bool {
+        self.open <= self.held + self.waiting + waits_for_others
             && self.blocks <= self.blocks_most
             && self.owners <= self.runs
     }

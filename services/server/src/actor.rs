@@ -1,7 +1,6 @@
 //! The one task that owns the scheduler and the open runs. It takes commands in batches, decides, commits once, and
 //! only then answers. May not: do anything slow that is not the store's.
 
-mod bits;
 mod book;
 mod canaries;
 mod carry;
@@ -24,7 +23,7 @@ use regatta_model::wire::{Assignment, HostFacts, Stop};
 use regatta_model::{AttemptId, Digest, HostName, Incarnation, RunId};
 use regatta_scheduler::{Config, Effect, Event, Moment, Restored, Scheduler};
 use regatta_store::{Batch, Blobs, EndedRow, Policy, RunHead, Store};
-use regatta_verdict::trust::Trust;
+use regatta_verdict::watch::Watch;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant};
@@ -81,8 +80,7 @@ struct KnownHost {
     reason: String,
     lost: bool,
     facts: HostFacts,
-    trust: Trust,
-    canaries: canaries::Canaries,
+    watch: Watch,
     /// Images that it was told to need soon, and when.
     announced: BTreeMap<Digest, Instant>,
     /// By how much its wall clock is ahead of this server's, in milliseconds.

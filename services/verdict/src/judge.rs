@@ -25,6 +25,10 @@ pub const HOST_FAULTS_LEAST: u32 = 3;
 /// Reruns of a cell at most where somebody asked to go on until nothing is unresolved, if the matrix allows no more.
 pub const RERUNS_DEEP: u32 = 40;
 
+/// Attempts of a cell that are taken back at most without being counted among its host faults, beside those that it is
+/// asked for: whatever hosts say, there is an end.
+pub const TAKEN_BACK_MOST: u32 = 100;
+
 /// Failed images after which a cell is given up: a missing image is missing on every host.
 pub const IMAGE_FAULTS_MOST: u32 = 3;
 
@@ -82,6 +86,19 @@ impl AttemptFacts {
     /// Whether it may decide a verdict: it came to an end of its own, and neither host nor platform is to blame.
     pub fn is_decisive(&self) -> bool {
         is_decisive(self.outcome, self.blame)
+    }
+
+    /// Whether it came to an end of its own and decides nothing all the same, for nobody trusts its host. That is no fault
+    /// that its cell met: it was run, and is to be run again.
+    pub fn is_taken_back(&self) -> bool {
+        let ended = matches!(
+            self.outcome,
+            Outcome::Exited { .. }
+                | Outcome::Signaled { .. }
+                | Outcome::TimedOut
+                | Outcome::SetupFailed
+        );
+        ended && self.blame == Some(Blame::Host)
     }
 
     /// Whether it failed as a whole: no case tells why.
@@ -266,8 +283,19 @@ pub fn faults_bearable(cell: &[AttemptFacts], policy: &Policy) -> bool {
         .iter()
         .filter(|a| a.outcome != Outcome::Cancelled && !a.is_decisive());
     let (images, hosts): (Vec<_>, Vec<_>) = ended.partition(|a| a.outcome == Outcome::ImageFailed);
-    count(hosts.len()) <= policy.at_most.max(HOST_FAULTS_LEAST)
-        && count(images.len()) < IMAGE_FAULTS_MOST
+    let faults = count(hosts.len()).saturating_sub(excused(cell, policy));
+    faults <= policy.at_most.max(HOST_FAULTS_LEAST) && count(images.len()) < IMAGE_FAULTS_MOST
+}
+
+/// Attempts of a cell, less those that were taken back.
+pub fn attempts(cell: &[AttemptFacts], policy: &Policy) -> u32 {
+    count(cell.len()).saturating_sub(excused(cell, policy))
+}
+
+/// How many of a cell's attempts were taken back, so far as that is borne.
+fn excused(cell: &[AttemptFacts], policy: &Policy) -> u32 {
+    let taken_back = cell.iter().filter(|a| a.is_taken_back()).count();
+    count(taken_back).min(TAKEN_BACK_MOST.saturating_add(policy.repeat))
 }
 
 /// Counts a cell's decisive attempts.

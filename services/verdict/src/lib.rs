@@ -9,6 +9,7 @@
 //! limits in [`results::Limits`].
 
 pub mod bisect;
+pub mod book;
 pub mod earlier;
 pub mod excerpt;
 pub mod fdr;
@@ -22,3 +23,4 @@ pub mod sequential;
 pub mod shards;
 mod tally;
 pub mod trust;
+pub mod watch;

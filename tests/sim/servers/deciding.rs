@@ -3,66 +3,61 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use regatta_model::report::Verdict;
 use regatta_model::wire::{Held, HeldState, Stop, SyncResponse};
-use regatta_model::{AttemptId, Blame, HostName, Incarnation, Outcome, RunId};
-use regatta_scheduler::{Again, Effect, Event, Health, HostState, Next, Work};
-use regatta_verdict::judge::{self, AttemptFacts};
+use regatta_model::{AttemptId, Blame, CellNumber, HostName, Incarnation, Outcome, RunId};
+use regatta_scheduler::{Again, Effect, Event, Health, HostState, Work};
+use regatta_verdict::book::{Book, TakenUp};
+use regatta_verdict::judge;
 
-use super::{Book, Known, Leading, OVERTAKEN_MS, Outgoing, Todo, Waiting};
+use super::{Known, Leading, OVERTAKEN_MS, Open, Outgoing, Todo, Waiting};
 use crate::check::Invariant;
 use crate::setup::Plant;
 use crate::store::{EndRow, Ends, RunRow};
 use crate::{LEASE_MS, Request, Wish, World};
 
-/// What is known of an ended attempt, as far as the judge asks.
-fn facts_of(ordinal: u32, row: &EndRow) -> AttemptFacts {
-    AttemptFacts::new(
-        ordinal,
-        row.host.clone(),
-        row.outcome,
-        row.blame,
-        &Default::default(),
-    )
-}
+/// Cells that are judged at once when a run is taken up, at most.
+const CELLS_AT_ONCE: u64 = 20;
 
 impl World {
+    /// As the actor takes up a run.
     pub(super) fn take_up(&mut self, leading: &mut Leading, id: RunId, row: RunRow) {
-        let mut book = Book {
-            row: row.clone(),
-            facts: BTreeMap::new(),
-        };
-        let mut work = Work {
-            fresh: false,
-            ..self.work(&row)
-        };
+        let mut book = Book::new(Arc::clone(&row.matrix), policy(&row));
+        let mut taken_up = TakenUp::default();
         let none = Ends::new();
         let ends: Vec<_> = self.db.ends.get(&id).unwrap_or(&none).iter().collect();
         for ends in ends.chunk_by(|one, other| one.0.0 == other.0.0) {
-            let cell = ends[0].0.0;
-            let last = ends[ends.len() - 1].0.1;
-            let facts: Vec<_> = ends.iter().map(|(key, row)| facts_of(key.1, row)).collect();
-            let decision = judge::next(&facts, None, &policy(&row));
-            if decision.verdict.is_some() {
-                work.settled.push(cell);
-            } else {
-                work.again.push(again(cell, decision.again, &facts));
-            }
-            if last != row.repeat || decision.verdict.is_none() {
-                work.tried.insert(cell, last);
-            }
-            if decision.verdict != Some(Verdict::Passed) {
-                book.facts.insert(cell, facts);
+            let facts = ends.iter().map(|(key, row)| row.facts(key.1)).collect();
+            book.take_up(ends[0].0.0, facts, &mut taken_up);
+        }
+        let cells = book.not_passed();
+        let at_once = self.chance.within(1, CELLS_AT_ONCE) as usize;
+        for cells in cells.chunks(at_once) {
+            let missing = cells.iter().flat_map(|cell| book.missing(*cell, false));
+            let missing: Vec<CellNumber> = missing.collect();
+            book.bring(self.db.attempts_of(&id, &missing));
+            for cell in cells {
+                book.judge_taken_up(*cell, false, &mut taken_up);
             }
         }
-        leading.runs.insert(id.clone(), book);
+        book.taken_up(&mut taken_up);
+        let work = Work {
+            fresh: false,
+            settled: taken_up.settled,
+            tried: taken_up.tried,
+            again: taken_up.again,
+            ..self.work(&row)
+        };
+        let cancelled = row.cancelled;
+        leading.runs.insert(id.clone(), Open { row, book });
         let submitted = Event::Submitted {
             run: id.clone(),
             work: Box::new(work),
         };
         self.apply(leading, submitted);
-        if row.cancelled && self.setup.plant != Some(Plant::CancelForgotten) {
+        if cancelled && self.setup.plant != Some(Plant::CancelForgotten) {
             self.apply(leading, Event::Cancelled { run: id });
         }
     }
@@ -100,11 +95,8 @@ impl World {
                 if self.setup.plant == Some(Plant::ShareIgnored) && index == 0 {
                     work.priority += 1;
                 }
-                let book = Book {
-                    row,
-                    facts: BTreeMap::new(),
-                };
-                leading.runs.insert(id.clone(), book);
+                let book = Book::new(Arc::clone(&row.matrix), policy(&row));
+                leading.runs.insert(id.clone(), Open { row, book });
                 let work = Box::new(work);
                 self.apply(leading, Event::Submitted { run: id, work });
             }
@@ -163,10 +155,13 @@ impl World {
             ..Known::default()
         });
         let reborn = known.incarnation != incarnation;
+        let anew = body.sequence <= known.sequence;
         (known.incarnation, known.sequence, known.heard) = (incarnation, body.sequence, self.now);
         if reborn {
             leading.turn.hosts.insert(host.clone());
         }
+        self.take_canaries(leading, &host, &body.facts.observed, anew);
+        let lacks = !body.facts.observed.lacks.is_empty();
         let acknowledged: Vec<AttemptId> =
             body.ended.iter().map(|end| end.attempt.clone()).collect();
         let ends = body.ended.into_iter().map(|end| {
@@ -174,11 +169,16 @@ impl World {
                 host: host.clone(),
                 outcome: end.outcome,
                 blame: end.blame,
+                failing: end
+                    .results
+                    .failures()
+                    .map(|(name, _)| name.to_owned())
+                    .collect(),
             };
             (end.attempt, end.generation, end.incarnation, row)
         });
         let (held, unknown): (Vec<_>, Vec<_>) =
-            ends.partition(|end| !reborn && counts(leading, &host, &end.0, end.1, end.2));
+            ends.partition(|end| !reborn && !lacks && counts(leading, &host, &end.0, end.1, end.2));
         for (attempt, _, _, row) in held {
             leading.todo.push_back(Todo::Ended(attempt, row));
             self.carry_out(leading);
@@ -189,10 +189,14 @@ impl World {
             state: HeldState::Running,
         });
         let uncounted = self.setup.plant == Some(Plant::PlacesUncounted);
+        let watch = leading.hosts.get(&host).map(|known| known.watch);
+        let free = if uncounted { 100 } else { body.free };
+        let watch = watch.unwrap_or_default();
+        let (slots, free) = watch.places(body.slots, free, body.holding.len());
         let state = HostState {
-            lacks: false,
-            slots: body.slots,
-            free: if uncounted { 100 } else { body.free },
+            lacks,
+            slots,
+            free,
             holding: body.holding,
             ended: told.collect(),
             capacity: body.facts.resources(),
@@ -206,6 +210,10 @@ impl World {
             state: Box::new(state),
         };
         self.apply(leading, synced);
+        let now = leading.now(self.now).0;
+        if let Some(known) = leading.hosts.get_mut(&host) {
+            known.spoke = Some(now);
+        }
         for (attempt, generation, incarnation, row) in unknown {
             if counts(leading, &host, &attempt, generation, incarnation) {
                 leading.todo.push_back(Todo::Ended(attempt, row));
@@ -238,7 +246,7 @@ impl World {
         self.carry_out(leading);
     }
 
-    fn decide(&mut self, leading: &mut Leading, event: Event) -> Vec<Effect> {
+    pub(super) fn decide(&mut self, leading: &mut Leading, event: Event) -> Vec<Effect> {
         let now = leading.now(self.now);
         let effects = leading.scheduler.apply(now, event);
         if self.setup.check_shares {
@@ -287,14 +295,24 @@ impl World {
                     host,
                     outcome: Outcome::HostLost,
                     blame: Some(Blame::Host),
+                    failing: Vec::new(),
                 };
                 leading.todo.push_back(Todo::Ended(attempt, row));
             }
-            Effect::Finish { run, .. } => {
-                leading.runs.remove(&run);
+            Effect::Finish { run, cancelled } => {
+                if let Some(open) = leading.runs.remove(&run).filter(|_| !cancelled) {
+                    let cells = 0..open.row.cells;
+                    let verdicts = cells.map(|cell| open.book.verdict(cell)).collect();
+                    leading.turn.finished.push((run.clone(), verdicts));
+                }
                 leading.turn.batch.over.push(run);
             }
-            Effect::Doubted { .. } => {}
+            Effect::Doubted { silent } => {
+                self.trace.say(self.now, || {
+                    format!("{silent} hosts are silent: the server doubts itself")
+                });
+                leading.doubted = Some(leading.now(self.now).0);
+            }
             Effect::HealthChanged { host, health } => {
                 if let Some(known) = leading.hosts.get_mut(&host) {
                     known.lost = health == Health::Lost;
@@ -309,63 +327,67 @@ impl World {
     /// An attempt ended and its outcome counts: it is judged.
     fn ended(&mut self, leading: &mut Leading, attempt: AttemptId, mut row: EndRow) {
         let plant = self.setup.plant;
-        if let Some(outgoing) = leading.turn.outgoing.get_mut(&row.host) {
-            outgoing.start.remove(&attempt);
-        }
-        let Some(book) = leading.runs.get_mut(&attempt.run) else {
-            return;
-        };
         let lost = row.outcome == Outcome::HostLost;
         if plant == Some(Plant::BlameIgnored) && lost {
             row.outcome = Outcome::Exited { exit_code: 1 };
             row.blame = Some(Blame::Test);
         }
-        // What a cell that passed was judged by is in the database only, or still on its way there.
-        let recorded = self.db.ends.get(&attempt.run);
-        let facts = book.facts.entry(attempt.cell).or_insert_with(|| {
-            let cell = (attempt.cell, 0)..=(attempt.cell, u32::MAX);
-            let known = recorded
-                .into_iter()
-                .flat_map(|ends| ends.range(cell.clone()));
-            let waiting = leading.turn.batch.attempts.iter();
-            let waiting =
-                waiting.filter(|(id, _)| (&id.run, id.cell) == (&attempt.run, attempt.cell));
-            known
-                .map(|(key, row)| facts_of(key.1, row))
-                .chain(waiting.map(|(id, row)| facts_of(id.ordinal, row)))
-                .collect()
-        });
-        facts.push(facts_of(attempt.ordinal, &row));
-        let decision = judge::next(facts, None, &policy(&book.row));
-        let mut next = Next {
-            settled: decision.verdict.is_some(),
-            failed: decision.verdict == Some(Verdict::Failed),
-            ..Next::default()
-        };
-        if decision.again > 0 {
-            next.again.push(again(attempt.cell, decision.again, facts));
+        self.weigh_host(leading, &mut row);
+        if let Some(outgoing) = leading.turn.outgoing.get_mut(&row.host) {
+            outgoing.start.remove(&attempt);
         }
-        let passed = decision.verdict == Some(Verdict::Passed);
+        let Some(run) = leading.runs.get_mut(&attempt.run) else {
+            return;
+        };
+        let missing = run.book.missing(attempt.cell, row.passed());
+        run.book.bring(self.db.attempts_of(&attempt.run, &missing));
+        let facts = row.facts(attempt.ordinal);
+        let (next, reached) = run.book.record(attempt.cell, facts);
+        for (cell, verdict) in &reached {
+            let facts = run.book.facts(*cell);
+            self.checker.judged(&attempt.run, *cell, *verdict, facts);
+        }
+        self.trace.say(self.now, || {
+            format!(
+                "{attempt} is judged: {reached:?}, and more: {:?}",
+                next.again
+            )
+        });
+        leading.turn.touched.insert(attempt.run.clone());
+        let bad = self.score_hosts(leading, &attempt, &row, &reached);
+        leading.turn.batch.attempts.push((attempt.clone(), row));
+        for host in &bad {
+            self.quarantine(leading, host);
+        }
+        let Some(run) = leading.runs.get_mut(&attempt.run) else {
+            return;
+        };
+        let mut next = match bad.is_empty() {
+            true => next,
+            false => run.book.wanted(attempt.cell, next),
+        };
+        let facts = run.book.facts(attempt.cell);
+        let passed = reached.contains(&(attempt.cell, Verdict::Passed));
         match plant {
             Some(Plant::SettledKept) if passed => next.settled = false,
+            Some(Plant::BaselinesForgotten) => {
+                next.again.retain(|again| again.cell == attempt.cell);
+            }
+            Some(Plant::BadHostsTrusted) => {
+                for again in &mut next.again {
+                    again.avoid.clear();
+                }
+            }
             Some(Plant::BudgetIgnored) if facts.iter().any(|facts| !facts.passed) => {
                 next.settled = false;
-                next.again = vec![again(attempt.cell, 1, facts)];
+                next.again = vec![Again {
+                    cell: attempt.cell,
+                    attempts: 1,
+                    avoid: judge::hosts(facts),
+                }];
             }
             _ => {}
         }
-        if let Some(verdict) = decision.verdict {
-            self.checker
-                .judged(&attempt.run, attempt.cell, verdict, facts);
-        }
-        if passed {
-            book.facts.remove(&attempt.cell);
-        }
-        leading.turn.batch.attempts.push((attempt.clone(), row));
-        let verdict = decision.verdict;
-        self.trace.say(self.now, || {
-            format!("{attempt} is judged: {verdict:?}, {} more", decision.again)
-        });
         let effects = self.decide(leading, Event::Recorded { attempt, next });
         leading.todo.extend(effects.into_iter().map(Todo::Effect));
     }
@@ -391,12 +413,12 @@ impl World {
             return;
         }
         let mut claims: BTreeMap<&RunId, Claim> = BTreeMap::new();
-        for (id, book) in &leading.runs {
+        for (id, open) in &leading.runs {
             if let Some(view) = leading.scheduler.run(id) {
                 // What asks for something may not fit, and others go before it then.
-                let unbound = book.row.parallel.is_none() && book.row.asked.is_none();
+                let unbound = open.row.parallel.is_none() && open.row.asked.is_none();
                 let claim = Claim {
-                    row: &book.row,
+                    row: &open.row,
                     held: view.held,
                     waits: view.fresh > 0 && !view.cancelled && !view.adopting && unbound,
                 };
@@ -423,7 +445,12 @@ impl World {
     /// What is kept grows with what is under way only.
     pub(super) fn check_footprint(&mut self, leading: &Leading) {
         let footprint = leading.scheduler.footprint();
-        if !footprint.is_within_formula() {
+        if footprint.is_within_formula(0) {
+            return;
+        }
+        let compares = leading.runs.values().filter(|run| run.row.compares());
+        let waits = compares.map(|run| run.book.undecided()).sum();
+        if !footprint.is_within_formula(waits) {
             self.checker
                 .broke(Invariant::MemoryWithinFormula, format!("{footprint:?}"));
         }
@@ -475,16 +502,5 @@ fn counts(
 }
 
 fn policy(row: &RunRow) -> judge::Policy {
-    judge::Policy {
-        repeat: row.repeat,
-        ..judge::Policy::default()
-    }
-}
-
-fn again(cell: u64, attempts: u32, facts: &[AttemptFacts]) -> Again {
-    Again {
-        cell,
-        attempts,
-        avoid: judge::hosts(facts),
-    }
+    judge::Policy::of(&row.matrix)
 }

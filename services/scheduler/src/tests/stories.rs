@@ -606,6 +606,34 @@ fn an_ordinal_is_never_used_twice_even_when_a_settled_cell_opens_again() {
 }
 
 #[test]
+fn cells_that_were_judged_anew_are_settled_and_wanted_at_once() {
+    let mut course = Course::new();
+    course.submit("r", work(3));
+    course.sync("a", state(1, &[]));
+    course.record(&attempt("r", 0, 1), settled());
+    course.record(&attempt("r", 1, 1), settled());
+    let next = Next {
+        settles: vec![1],
+        ..again(0, 1, &["a"])
+    };
+    let rejudged = Event::Rejudged {
+        run: run("r"),
+        next,
+    };
+    assert_eq!(course.tell(rejudged), []);
+    let view = course.scheduler.run(&run("r")).unwrap();
+    assert_eq!((view.settled, view.held, view.waiting), (1, 1, 1));
+    course.record(&attempt("r", 2, 1), settled());
+    let view = course.scheduler.run(&run("r")).unwrap();
+    assert_eq!(view.settled, 2, "it goes on for what was wanted again");
+    let unknown = Event::Rejudged {
+        run: run("other"),
+        next: again(0, 1, &[]),
+    };
+    assert_eq!(course.tell(unknown), []);
+}
+
+#[test]
 fn ten_million_cells_cost_what_is_in_flight() {
     let mut course = Course::new();
     course.submit("r", work(10_000_000));

@@ -1,89 +1,56 @@
-//! One open run: what is known of its cells, and where it stands. A cell that simply passed is a bit; of others the
-//! facts are kept that verdicts are made from. May not: schedule anything, or do I/O.
+//! One open run: the book of its cells, and what else is known of it. May not: schedule anything, or do I/O.
 
-mod doubt;
-mod judging;
-mod pairs;
-#[cfg(test)]
-mod tests;
 mod timed;
 
-pub(super) use judging::Former;
-
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use regatta_image::store::Hold;
 use regatta_model::case::CaseStatus;
 use regatta_model::matrix::{Day, Known, Matrix};
 use regatta_model::report::Verdict;
-use regatta_model::run::{Pins, Progress, RunState};
-use regatta_model::{CellNumber, HostName, Ordinal, RunId};
-use regatta_scheduler::{Again, Next, Work};
+use regatta_model::run::{Pins, RunState};
+use regatta_model::{CellNumber, RunId};
+use regatta_scheduler::{Next, Work};
 use regatta_store::{EndedRow, RunHead, StateRow};
-use regatta_verdict::earlier::Earlier;
+use regatta_verdict::book::{Book, Reached, TakenUp};
 use regatta_verdict::judge::{self, AttemptFacts, Brief, Policy, is_decisive};
 
-use pairs::Pairs;
-
-use super::bits::Bits;
-use super::facts::{facts_of, is_failing};
+use super::facts::{facts_of, measured_of};
 use super::live::LiveRun;
 use super::wall_ms;
+
+/// An earlier run of the same matrix.
+pub(super) struct Former {
+    pub(super) run: RunId,
+    pub(super) matrix: Matrix,
+    pub(super) pins: Pins,
+}
 
 /// A run that is not over.
 pub(super) struct OpenRun {
     pub(super) matrix: Arc<Matrix>,
     pub(super) pins: Pins,
-    pub(super) policy: Policy,
+    pub(super) book: Book,
     /// Where it stands; `progress.running` is not kept here.
     pub(super) head: RunHead,
-    /// Cells that passed and whose facts are no longer kept.
-    passed: Bits,
-    begun: BTreeMap<CellNumber, Begun>,
-    /// Cells that something failed in, by the cell that they are compared with.
-    compared: BTreeMap<CellNumber, BTreeSet<CellNumber>>,
-    /// What earlier runs say of cells that others are compared with.
-    earlier: BTreeMap<CellNumber, Earlier>,
     /// Earlier runs of the same matrix, once somebody asked for them.
-    former: Option<Arc<[Former]>>,
-    /// Failures that others did not confirm, by their hosts.
-    unconfirmed: BTreeMap<HostName, u32>,
-    /// What was measured, where more may be asked for because of it. Then no facts are let go.
-    pairs: Option<Pairs>,
-    /// Cells whose facts may go once they are recorded.
-    settled_now: Vec<CellNumber>,
+    pub(super) former: Option<Arc<[Former]>>,
     /// Shards of cells that are split alike of which it is recorded how long their cases took, a bit for each.
     timed: BTreeMap<String, u64>,
     /// Keeps images and files from being pruned.
     _holds: Vec<Hold>,
 }
 
-/// A cell that was begun and did not simply pass.
-#[derive(Default)]
-struct Begun {
-    facts: Vec<AttemptFacts>,
-    verdict: Option<Verdict>,
-    /// Whether hosts were charged for what failed here and was not confirmed.
-    charged: bool,
-}
-
 impl OpenRun {
     pub(super) fn new(matrix: Arc<Matrix>, pins: Pins, holds: Vec<Hold>, head: RunHead) -> Self {
         let policy = Policy::of_run(&matrix, &head.summary);
         Self {
-            pairs: Pairs::of(&matrix),
+            book: Book::new(Arc::clone(&matrix), policy),
             matrix,
             pins,
-            policy,
             head,
-            passed: Bits::default(),
-            begun: BTreeMap::new(),
-            compared: BTreeMap::new(),
-            earlier: BTreeMap::new(),
             former: None,
-            unconfirmed: BTreeMap::new(),
-            settled_now: Vec::new(),
             timed: BTreeMap::new(),
             _holds: holds,
         }
@@ -114,10 +81,6 @@ impl OpenRun {
         &self.head.summary.run
     }
 
-    fn progress(&mut self) -> &mut Progress {
-        &mut self.head.summary.progress
-    }
-
     /// The number of a new event.
     fn next_sequence(&mut self) -> u64 {
         self.head.sequence += 1;
@@ -131,64 +94,35 @@ impl OpenRun {
         }
     }
 
+    /// Where it stands by its book.
+    pub(super) fn count(&mut self) {
+        let progress = &mut self.head.summary.progress;
+        progress.settled = self.book.settled();
+        progress.failing = self.book.failing();
+        progress.attempts = self.book.attempts();
+    }
+
     /// Changes the run's state; gives the event to record.
     pub(super) fn set_state(&mut self, state: RunState) -> StateRow {
         self.head.summary.state = state;
         let at_ms = wall_ms();
         self.head.summary.ended_ms = state.is_over().then_some(at_ms);
         let sequence = self.next_sequence();
-        let Progress {
-            settled, failing, ..
-        } = *self.progress();
+        self.count();
         StateRow {
             run: self.id().clone(),
             sequence,
             state,
             at_ms,
-            settled,
-            failing,
+            settled: self.book.settled(),
+            failing: self.book.failing(),
         }
     }
 
-    /// Cells whose facts must be brought from the store before [`Self::record`] of this cell.
-    pub(super) fn missing(&self, cell: CellNumber, passed: bool) -> Vec<CellNumber> {
-        let mut missing = Vec::new();
-        if self.passed.contains(cell) {
-            missing.push(cell);
-        }
-        if let Some(baseline) = self.compared_with(cell)
-            && (!passed || self.begun.contains_key(&cell))
-            && self.passed.contains(baseline)
-        {
-            missing.push(baseline);
-        }
-        missing
-    }
-
-    /// Puts back the facts of cells that were only bits.
+    /// Puts back the facts of cells that the book no longer has.
     pub(super) fn bring(&mut self, rows: &[EndedRow]) {
-        for row in rows {
-            let cell = row.attempt.cell;
-            if self.passed.contains(cell) {
-                self.passed.remove(cell);
-                self.begun.insert(
-                    cell,
-                    Begun {
-                        verdict: Some(Verdict::Passed),
-                        ..Begun::default()
-                    },
-                );
-                self.settled_now.push(cell);
-            }
-            let begun = self.begun.entry(cell).or_default();
-            if !begun
-                .facts
-                .iter()
-                .any(|facts| facts.ordinal == row.attempt.ordinal)
-            {
-                begun.facts.push(facts_of(row));
-            }
-        }
+        let facts = rows.iter().map(|row| (row.attempt.cell, facts_of(row)));
+        self.book.bring(facts);
     }
 
     /// Marks what failed in an attempt and is known to, and judges anew whether it passed.
@@ -227,139 +161,46 @@ impl OpenRun {
     }
 
     /// Takes in an ended attempt: completes its row, and tells what is wanted next and the verdicts that were reached.
-    pub(super) fn record(&mut self, row: &mut EndedRow) -> (Next, Vec<(CellNumber, Verdict)>) {
-        let cell = row.attempt.cell;
-        self.begun
-            .entry(cell)
-            .or_default()
-            .facts
-            .push(facts_of(row));
+    pub(super) fn record(&mut self, row: &mut EndedRow) -> (Next, Vec<Reached>) {
         row.sequence = self.next_sequence();
-        if let Some(pairs) = &mut self.pairs {
-            pairs.add(row);
+        if self.book.measures() {
+            self.book.measured(measured_of(row));
         }
-        let (next, reached) = self.judge(cell, false);
-        self.progress().attempts += 1;
-        row.settled = self.progress().settled;
-        row.failing = self.progress().failing;
+        let (next, reached) = self.book.record(row.attempt.cell, facts_of(row));
+        self.count();
+        row.settled = self.book.settled();
+        row.failing = self.book.failing();
         (next, reached)
     }
 
-    /// Lets go of the facts of cells that passed; what they say is recorded.
-    pub(super) fn forget_passed(&mut self) {
-        for cell in std::mem::take(&mut self.settled_now) {
-            let begun = self.begun.get(&cell);
-            if self.pairs.is_none()
-                && begun.is_some_and(|begun| begun.verdict == Some(Verdict::Passed))
-            {
-                self.begun.remove(&cell);
-                self.passed.insert(cell);
-            }
-        }
-    }
-
-    /// Takes in all recorded attempts of one cell, the first first, when a run is taken up again. Cells that did not
-    /// simply pass wait for [`Self::judge_taken_up`], once the facts that they are compared with are there.
-    pub(super) fn take_up(&mut self, cell: CellNumber, rows: &[EndedRow], work: &mut Work) {
-        let facts: Vec<AttemptFacts> = rows.iter().map(facts_of).collect();
-        let last: Ordinal = rows
-            .iter()
-            .map(|row| row.attempt.ordinal)
-            .max()
-            .unwrap_or(0);
-        if last != self.policy.repeat {
-            work.tried.insert(cell, last);
-        }
-        if let Some(pairs) = &mut self.pairs {
+    /// Takes in all recorded attempts of one cell, the first first, when a run is taken up again.
+    pub(super) fn take_up(&mut self, cell: CellNumber, rows: &[EndedRow], to: &mut TakenUp) {
+        if self.book.measures() {
             for row in rows {
-                pairs.add(row);
+                self.book.measured(measured_of(row));
             }
         }
-        let passed = judge::next(&facts, None, &self.policy).verdict == Some(Verdict::Passed);
-        if passed && self.pairs.is_none() {
-            self.passed.insert(cell);
-            self.progress().settled += 1;
-            work.settled.push(cell);
-        } else {
-            work.tried.insert(cell, last);
-            self.begun.insert(
-                cell,
-                Begun {
-                    facts,
-                    ..Begun::default()
-                },
-            );
-        }
+        let facts = rows.iter().map(facts_of).collect();
+        self.book.take_up(cell, facts, to);
     }
 
-    /// Cells that did not simply pass, so far as was taken up.
-    pub(super) fn not_passed(&self) -> Vec<CellNumber> {
-        self.begun.keys().copied().collect()
-    }
-
-    /// Judges a cell that was taken up. `asked_after`: the first of its attempts that were recorded after somebody
-    /// asked for another one of what had not passed, if that happened.
-    pub(super) fn judge_taken_up(&mut self, cell: CellNumber, rows: &[EndedRow], work: &mut Work) {
-        let (next, _) = self.judge(cell, false);
-        work.again.extend(next.again);
+    /// Judges a cell that was taken up, of which these are all attempts.
+    pub(super) fn judge_taken_up(&mut self, cell: CellNumber, rows: &[EndedRow], to: &mut TakenUp) {
         let asked = self
             .head
             .rerun_after
             .is_some_and(|after| self.is_asked(rows, after));
-        if asked && next.settled {
-            self.set_verdict(cell, None);
-            let avoid = self
-                .begun
-                .get(&cell)
-                .map(|begun| judge::hosts(&begun.facts))
-                .unwrap_or_default();
-            work.again.push(Again {
-                cell,
-                attempts: 1,
-                avoid,
-            });
-        }
+        self.book.judge_taken_up(cell, asked, to);
     }
 
     /// Whether a cell had failed when a rerun was asked for after event `after`, and no attempt told more since.
     fn is_asked(&self, rows: &[EndedRow], after: u64) -> bool {
         let (before, later): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.sequence <= after);
         let before: Vec<AttemptFacts> = before.into_iter().map(facts_of).collect();
-        let verdict = judge::next(&before, None, &self.policy).verdict;
-        is_failing(verdict)
+        let verdict = judge::next(&before, None, self.book.policy()).verdict;
+        matches!(verdict, Some(Verdict::Failed | Verdict::Unresolved))
             && !later
                 .into_iter()
-                .any(|row| judge::is_decisive(row.outcome, row.blame))
-    }
-
-    /// Completes `work` once all was taken up and judged. Gives a cell that failed, if any did.
-    pub(super) fn taken_up(&mut self, work: &mut Work) -> Option<CellNumber> {
-        // A cell that more is wanted of is open, whatever its attempts say.
-        let wanted: BTreeSet<CellNumber> = work.again.iter().map(|again| again.cell).collect();
-        for cell in &wanted {
-            self.set_verdict(*cell, None);
-        }
-        // One that waits for what another says is wanted no attempt of.
-        let waits = self.begun.iter().filter(|(cell, begun)| {
-            begun.verdict.is_none() && !begun.facts.is_empty() && !wanted.contains(cell)
-        });
-        work.again.extend(waits.map(|(cell, _)| Again {
-            cell: *cell,
-            attempts: 0,
-            avoid: Vec::new(),
-        }));
-        let settled = self
-            .begun
-            .iter()
-            .filter(|(_, begun)| begun.verdict.is_some());
-        work.settled.extend(settled.map(|(cell, _)| *cell));
-        work.settled.retain(|cell| !wanted.contains(cell));
-        let failed = |(cell, begun): (&CellNumber, &Begun)| {
-            (begun.verdict == Some(Verdict::Failed) && !self.matrix.allow_failure(*cell))
-                .then_some(*cell)
-        };
-        let failed = self.begun.iter().find_map(failed);
-        self.forget_passed();
-        failed
+                .any(|row| is_decisive(row.outcome, row.blame))
     }
 }

@@ -153,7 +153,7 @@ impl Actor {
         let Some(run) = self.runs.get_mut(&id.run) else {
             return;
         };
-        let missing = run.missing(id.cell, row.passed);
+        let missing = run.book.missing(id.cell, row.passed);
         if !missing.is_empty() {
             match self.shared.store.attempts_of(&id.run, &missing).await {
                 Ok(rows) => run.bring(&rows),
@@ -186,7 +186,8 @@ impl Actor {
             self.quarantine(host.clone()).await;
         }
         if let Some(run) = self.runs.get_mut(&id.run).filter(|_| !bad.is_empty()) {
-            next = run.wanted(id.cell);
+            next = run.book.wanted(id.cell, next);
+            run.count();
         }
         let now = self.now();
         let effects = self

@@ -301,10 +301,10 @@ impl Actor {
             )));
         };
         if policy == Policy::Active {
-            known.trust.restore();
+            known.watch.trust.restore();
         }
         // What a person decided, a person takes back.
-        known.trust.by_rule = false;
+        known.watch.trust.by_rule = false;
         self.decide(host.clone(), policy, reason).await;
         self.carry_out().await;
         self.host_info(&host)

@@ -69,7 +69,7 @@ impl Actor {
                 reason: known.reason.clone(),
                 lost: known.lost,
                 facts: known.facts.clone(),
-                trust: serde_json::to_string(&known.trust).unwrap_or_default(),
+                trust: serde_json::to_string(&known.watch.trust).unwrap_or_default(),
                 seen_ms: wall_ms(),
             });
         }
@@ -166,7 +166,7 @@ impl Actor {
         for id in moved {
             let running = self.scheduler.run(&id).map_or(0, |view| view.running);
             if let Some(run) = self.runs.get_mut(&id) {
-                run.forget_passed();
+                run.book.forget_passed();
                 changes.push((id, Some(run.live(running))));
             }
         }
@@ -300,8 +300,8 @@ impl Actor {
             held: view.as_ref().map_or(0, |view| view.running),
             silent_seconds: known.heard.map(|heard| heard.elapsed().as_secs_f64()),
             facts: known.facts.clone(),
-            trust: known.trust,
-            canaries: known.canaries.total,
+            trust: known.watch.trust,
+            canaries: known.watch.canaries.total,
             clock_offset_ms: known.clock_offset_ms,
         })
     }

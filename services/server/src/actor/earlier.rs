@@ -26,7 +26,7 @@ impl Actor {
         let id = &row.attempt.run;
         let Some(run) = self.runs.get(id) else { return };
         let passed = row.passed || !is_decisive(row.outcome, row.blame);
-        let Some(baseline) = run.wants_earlier(row.attempt.cell, passed) else {
+        let Some(baseline) = run.book.wants_earlier(row.attempt.cell, passed) else {
             return;
         };
         let said = tokio::time::timeout(PATIENCE, self.earlier_of(id, baseline)).await;
@@ -36,7 +36,7 @@ impl Actor {
             // It takes more reruns without them, and no verdict is wrong for it.
             tracing::error!("run {id} does without earlier ones: {error}");
             if let Some(run) = self.runs.get_mut(id) {
-                run.set_former(Arc::from([]));
+                run.former = Some(Arc::from([]));
             }
             Earlier::default()
         });
@@ -48,7 +48,7 @@ impl Actor {
             });
         }
         if let Some(run) = self.runs.get_mut(id) {
-            run.set_earlier(baseline, earlier);
+            run.book.set_earlier(baseline, earlier);
         }
     }
 
@@ -90,7 +90,7 @@ impl Actor {
         let Some(run) = self.runs.get(id) else {
             return Ok(Arc::from([]));
         };
-        if let Some(former) = run.former() {
+        if let Some(former) = run.former.clone() {
             return Ok(former);
         }
         let name = run.matrix.name().to_owned();
@@ -109,7 +109,7 @@ impl Actor {
         };
         let former: Arc<[Former]> = records.into_iter().filter_map(read).collect();
         if let Some(run) = self.runs.get_mut(id) {
-            run.set_former(Arc::clone(&former));
+            run.former = Some(Arc::clone(&former));
         }
         Ok(former)
     }

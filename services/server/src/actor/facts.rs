@@ -1,6 +1,5 @@
 //! Facts out of what is recorded. May not: judge them.
 
-use regatta_model::report::Verdict;
 use regatta_store::EndedRow;
 use regatta_verdict::judge::AttemptFacts;
 use regatta_verdict::report::AttemptRow;
@@ -55,9 +54,4 @@ pub(super) fn measured_of(row: &EndedRow) -> AttemptRow {
         exceptions: Vec::new(),
         problems: Vec::new(),
     }
-}
-
-/// Whether a verdict counts as failing in a run's progress.
-pub(super) const fn is_failing(verdict: Option<Verdict>) -> bool {
-    matches!(verdict, Some(Verdict::Failed | Verdict::Unresolved))
 }

@@ -8,6 +8,8 @@ use regatta_model::run::RunState;
 use regatta_model::{AttemptId, CellNumber, RunId};
 use regatta_scheduler::{Event, Next, Work};
 use regatta_store::{EarlierRow, EndedRow, Error, HostRecord, PAGE_MOST, RunRecord};
+use regatta_verdict::book::TakenUp;
+use regatta_verdict::watch::Watch;
 
 use super::book::OpenRun;
 use super::handle::scheduler_policy;
@@ -41,7 +43,7 @@ impl Actor {
                 lost,
                 facts,
                 // What an older program wrote is no reason not to start.
-                trust: serde_json::from_str(&trust).unwrap_or_default(),
+                watch: Watch::of(serde_json::from_str(&trust).unwrap_or_default()),
                 ..KnownHost::default()
             };
             self.hosts.insert(host.clone(), known);
@@ -108,12 +110,7 @@ impl Actor {
         })?;
         let holds = pins::hold(&self.shared.images, &pins);
         let mut run = OpenRun::new(Arc::new(matrix), pins, holds, head);
-        let progress = &mut run.head.summary.progress;
-        (progress.settled, progress.failing, progress.attempts) = (0, 0, 0);
-        let mut work = Work {
-            fresh: false,
-            ..run.work()
-        };
+        let mut taken_up = TakenUp::default();
         let mut after: Option<(CellNumber, u32)> = None;
         let mut rest: Vec<EndedRow> = Vec::new();
         loop {
@@ -121,7 +118,6 @@ impl Actor {
             let last = page
                 .last()
                 .map(|row| (row.attempt.cell, row.attempt.ordinal));
-            run.head.summary.progress.attempts += u64::try_from(page.len()).unwrap_or(u64::MAX);
             rest.append(&mut page);
             // The last cell of a page may go on in the next.
             let whole = match last {
@@ -131,18 +127,26 @@ impl Actor {
             let next = rest.split_off(whole);
             for rows in rest.chunk_by(|one, other| one.attempt.cell == other.attempt.cell) {
                 if let Some(first) = rows.first() {
-                    run.take_up(first.attempt.cell, rows, &mut work);
+                    run.take_up(first.attempt.cell, rows, &mut taken_up);
                 }
             }
             rest = next;
             let Some(last) = last else { break };
             after = Some(last);
         }
-        let failed = self.judge_taken_up(&mut run, &mut work).await?;
+        let failed = self.judge_taken_up(&mut run, &mut taken_up).await?;
+        run.count();
         run.head.summary.progress.cells = run.matrix.cells().count();
         if run.head.summary.state == RunState::Queued && run.head.summary.progress.attempts > 0 {
             run.head.summary.state = RunState::Running;
         }
+        let work = Work {
+            fresh: false,
+            settled: taken_up.settled,
+            tried: taken_up.tried,
+            again: taken_up.again,
+            ..run.work()
+        };
         Ok((run, work, failed))
     }
 
@@ -150,18 +154,19 @@ impl Actor {
     async fn judge_taken_up(
         &self,
         run: &mut OpenRun,
-        work: &mut Work,
+        taken_up: &mut TakenUp,
     ) -> Result<Option<AttemptId>, Error> {
         let id = run.id().clone();
         for EarlierRow { cell, said, .. } in self.shared.store.earlier(&id).await? {
             // What an older program wrote is no reason not to start.
-            run.set_earlier(cell, serde_json::from_str(&said).unwrap_or_default());
+            run.book
+                .set_earlier(cell, serde_json::from_str(&said).unwrap_or_default());
         }
-        let cells = run.not_passed();
+        let cells = run.book.not_passed();
         for cells in cells.chunks(CELLS_AT_ONCE) {
             let mut missing: Vec<CellNumber> = cells
                 .iter()
-                .flat_map(|cell| run.missing(*cell, false))
+                .flat_map(|cell| run.book.missing(*cell, false))
                 .collect();
             missing.sort_unstable();
             missing.dedup();
@@ -170,11 +175,11 @@ impl Actor {
             let rows = self.shared.store.attempts_of(&id, cells).await?;
             for rows in rows.chunk_by(|one, other| one.attempt.cell == other.attempt.cell) {
                 if let Some(first) = rows.first() {
-                    run.judge_taken_up(first.attempt.cell, rows, work);
+                    run.judge_taken_up(first.attempt.cell, rows, taken_up);
                 }
             }
         }
-        let failed = run.taken_up(work);
+        let failed = run.book.taken_up(taken_up);
         Ok(failed.map(|cell| AttemptId {
             run: id,
             cell,

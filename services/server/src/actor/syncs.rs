@@ -131,7 +131,8 @@ impl Actor {
             generation: end.generation,
             state: HeldState::Running,
         };
-        let (slots, free) = self.on_probation(&host, slots, free, holding.len());
+        let watch = self.hosts.get(&host).map(|known| known.watch);
+        let (slots, free) = watch.unwrap_or_default().places(slots, free, holding.len());
         let state = HostState {
             slots,
             free,
@@ -169,18 +170,6 @@ impl Actor {
                 reply,
             },
         );
-    }
-
-    /// The places and the free ones of a host that may use half of them for a while.
-    fn on_probation(&self, host: &HostName, slots: u32, free: u32, holding: usize) -> (u32, u32) {
-        let known = self.hosts.get(host);
-        if known.is_none_or(|known| known.trust.probation == 0) || slots == 0 {
-            return (slots, free);
-        }
-        let half = (slots / 2).max(1);
-        // Nothing is fetched ahead: the host would start it in a place that it should not use.
-        let holding = u32::try_from(holding).unwrap_or(u32::MAX);
-        (half, free.min(half.saturating_sub(holding)))
     }
 
     /// Remembers how far a host's clock is off, and says so once where that is far.

@@ -1,11 +1,12 @@
 //! Hosts whose failures others do not confirm: charged, quarantined, and what they decided is run again elsewhere. May
 //! not: charge by anything but results; silence is the scheduler's.
 
-use regatta_model::{AttemptId, Blame, CellNumber, HostName, RunId};
-use regatta_scheduler::{Event, Policy};
+use regatta_model::{Blame, CellNumber, HostName, RunId};
+use regatta_scheduler::{Event, Next, Policy};
 use regatta_store::{Distrusted, EndedRow, Error};
 use regatta_verdict::judge::is_decisive;
-use regatta_verdict::trust::{Standing, quarantined_most};
+use regatta_verdict::trust::Standing;
+use regatta_verdict::watch::{Weight, may_quarantine};
 
 use super::{Actor, Todo};
 use crate::crash::{self, REOPENED};
@@ -29,19 +30,21 @@ impl Actor {
 
     /// Takes a host's standing into account before its attempt is judged.
     pub(super) fn weigh_host(&mut self, row: &mut EndedRow) {
-        if self.is_quarantined(&row.host) {
-            distrust(row);
-            return;
-        }
+        let quarantined = self.is_quarantined(&row.host);
         let Some(known) = self.hosts.get_mut(&row.host) else {
             return;
         };
-        if is_decisive(row.outcome, row.blame) && known.trust.doubles() {
-            distrust(row);
-            if row.detail.is_empty() {
-                ON_PROBATION.clone_into(&mut row.detail);
+        let decisive = is_decisive(row.outcome, row.blame);
+        match known.watch.weigh(quarantined, decisive) {
+            Weight::Counts => {}
+            Weight::Quarantined => distrust(row),
+            Weight::OnProbation => {
+                distrust(row);
+                if row.detail.is_empty() {
+                    ON_PROBATION.clone_into(&mut row.detail);
+                }
+                self.turn.hosts.insert(row.host.clone());
             }
-            self.turn.hosts.insert(row.host.clone());
         }
     }
 
@@ -56,28 +59,24 @@ impl Actor {
             && is_decisive(row.outcome, row.blame)
             && let Some(known) = self.hosts.get_mut(&row.host)
         {
-            known.trust.pass();
+            known.watch.trust.pass();
         }
         let mut bad = Vec::new();
         let run = self.runs.get_mut(&row.attempt.run);
-        let charges = run.map(|run| settled.flat_map(|cell| run.charges(cell)).collect());
+        let charges = run.map(|run| settled.flat_map(|cell| run.book.charges(cell)).collect());
         let charges: Vec<(HostName, f64)> = charges.unwrap_or_default();
         for (host, chance) in charges {
             let Some(known) = self.hosts.get_mut(&host) else {
                 continue;
             };
-            known.trust.charge(chance);
-            let standing = known.trust.standing();
+            let standing = known.watch.charge(chance);
             tracing::warn!(
                 "a failure of {} on host {host} was not confirmed elsewhere: {} so far, it is {standing:?}",
                 row.attempt,
-                known.trust.charged,
+                known.watch.trust.charged,
             );
             let active = known.policy == regatta_store::Policy::Active;
             self.turn.hosts.insert(host.clone());
-            if standing != Standing::Trusted {
-                self.want_canaries(&host);
-            }
             if standing == Standing::Quarantined && active {
                 bad.push(host);
             }
@@ -88,7 +87,7 @@ impl Actor {
     /// The rule's decision about a host, unless it already decided about too many.
     pub(super) async fn quarantine(&mut self, host: HostName) {
         let quarantined = self.hosts.keys().filter(|host| self.is_quarantined(host));
-        if quarantined.count() >= quarantined_most(self.hosts.len()) {
+        if !may_quarantine(quarantined.count(), self.hosts.len()) {
             tracing::error!(
                 "host {host} fails what others pass, but a tenth of the hosts are quarantined already: something else may \
                  be wrong; `regatta host quarantine {host}` does it all the same"
@@ -98,16 +97,15 @@ impl Actor {
         let Some(known) = self.hosts.get_mut(&host) else {
             return;
         };
-        let charged = known.trust.charged;
+        let charged = known.watch.trust.charged;
         let failures = if charged == 1 { "failure" } else { "failures" };
-        let canaries = match known.trust.canaries_failed {
+        let canaries = match known.watch.trust.canaries_failed {
             0 => String::new(),
             1 => ", and a canary that failed".to_owned(),
             failed => format!(", and {failed} canaries that failed"),
         };
         let reason = format!("{charged} {failures} that other hosts did not confirm{canaries}");
-        known.trust.by_rule = true;
-        known.canaries.begin_count();
+        known.watch.quarantine();
         tracing::error!("host {host} is quarantined: {reason}");
         self.decide(host, Policy::Quarantined, reason).await;
     }
@@ -115,46 +113,43 @@ impl Actor {
     /// Nothing that a host decided in runs that are not over counts any more; it is run again elsewhere.
     pub(super) async fn distrust_host(&mut self, host: &HostName) {
         if let Some(known) = self.hosts.get_mut(host) {
-            known.trust.quarantine();
+            known.watch.trust.quarantine();
         }
         let runs: Vec<RunId> = self.runs.keys().cloned().collect();
         for id in runs {
-            let reopened = match self.distrust_in(&id, host).await {
-                Ok(reopened) => reopened,
+            let next = match self.distrust_in(&id, host).await {
+                Ok(Some(next)) => next,
+                Ok(None) => continue,
                 Err(error) => {
                     tracing::error!("what host {host} decided in run {id} stands: {error}");
                     continue;
                 }
             };
-            for (attempt, next) in reopened {
-                let now = self.now();
-                let effects = self.scheduler.apply(now, Event::Recorded { attempt, next });
-                self.todo.extend(effects.into_iter().map(Todo::Effect));
-                crash::point(REOPENED);
-            }
+            let now = self.now();
+            let effects = self.scheduler.apply(now, Event::Rejudged { run: id, next });
+            self.todo.extend(effects.into_iter().map(Todo::Effect));
+            crash::point(REOPENED);
         }
     }
 
-    async fn distrust_in(
-        &mut self,
-        id: &RunId,
-        host: &HostName,
-    ) -> Result<Vec<(AttemptId, regatta_scheduler::Next)>, Error> {
+    /// What is wanted of a run without a host; none where the host decided nothing of it.
+    async fn distrust_in(&mut self, id: &RunId, host: &HostName) -> Result<Option<Next>, Error> {
         let decided = self.shared.store.cells_of(id, host).await?;
         let Some(run) = self.runs.get_mut(id) else {
-            return Ok(Vec::new());
+            return Ok(None);
         };
-        let decided = run.decided_by(host, decided);
+        let decided = run.book.decided_by(host, decided);
         if decided.is_empty() {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         let missing: Vec<_> = decided
             .iter()
-            .flat_map(|cell| run.missing(*cell, false))
+            .flat_map(|cell| run.book.missing(*cell, false))
             .collect();
         let rows = self.shared.store.attempts_of(id, &missing).await?;
         run.bring(&rows);
-        let reopened = run.distrust(host, &decided);
+        let next = run.book.distrust(host, &decided);
+        run.count();
         for row in &mut self.turn.batch.attempts {
             if row.host == *host && row.attempt.run == *id {
                 distrust(row);
@@ -165,6 +160,6 @@ impl Actor {
             host: host.clone(),
         });
         self.turn.touched.insert(id.clone());
-        Ok(reopened)
+        Ok(Some(next))
     }
 }

@@ -6,14 +6,13 @@ use std::collections::BTreeMap;
 
 use regatta_model::CellNumber;
 use regatta_model::matrix::Matrix;
-use regatta_store::EndedRow;
-use regatta_verdict::judge::faults_bearable;
-use regatta_verdict::report::Looks;
 
-use super::OpenRun;
-use crate::actor::facts::measured_of;
+use super::Book;
+use crate::judge::faults_bearable;
+use crate::report::{AttemptRow, Looks};
 
 /// What the cells of a run measured, and what was made of it.
+#[derive(Debug)]
 pub(super) struct Pairs {
     looks: Looks,
     /// Cells that run in rounds together.
@@ -41,12 +40,24 @@ impl Pairs {
     }
 
     /// Takes in a recorded attempt, once.
-    pub(super) fn add(&mut self, row: &EndedRow) {
-        self.looks.add(measured_of(row));
+    pub(super) fn add(&mut self, row: AttemptRow) {
+        self.looks.add(row);
     }
 }
 
-impl OpenRun {
+impl Book {
+    /// Whether what attempts measured is to be told by [`Self::measured`].
+    pub const fn measures(&self) -> bool {
+        self.pairs.is_some()
+    }
+
+    /// Takes in what an attempt measured, before it is recorded or taken up. Its cases are not asked for.
+    pub fn measured(&mut self, row: AttemptRow) {
+        if let Some(pairs) = &mut self.pairs {
+            pairs.add(row);
+        }
+    }
+
     /// Looks at what a cell's group measured, once all of it has a verdict. Gives the cells of the group if they are to run
     /// again.
     pub(super) fn look(&mut self, cell: CellNumber) -> Vec<CellNumber> {

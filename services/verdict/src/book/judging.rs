@@ -1,62 +1,40 @@
 //! What a cell's attempts come to, beside those of the cell that it is compared with. May not: count evidence itself; that
 //! is `verdict`'s.
 
-use std::sync::Arc;
-
-use regatta_model::matrix::{Baseline as Before, Matrix};
+use regatta_model::CellNumber;
+use regatta_model::matrix::Baseline as Before;
+use regatta_model::next::{Again, Next};
 use regatta_model::report::Verdict;
-use regatta_model::run::Pins;
-use regatta_model::{CellNumber, RunId};
-use regatta_scheduler::{Again, Next};
-use regatta_verdict::earlier::Earlier;
-use regatta_verdict::judge::{self, Baseline, Decision, LINE_MOST, Line};
 
-use super::OpenRun;
-use crate::actor::facts::is_failing;
+use super::{Book, Reached};
+use crate::earlier::Earlier;
+use crate::judge::{self, AttemptFacts, Baseline, Decision, LINE_MOST, Line};
 
 /// Most cells of a run of which earlier runs are asked; others are judged by this run alone.
 const EARLIER_MOST: usize = 1000;
 
-/// An earlier run of the same matrix.
-pub(in crate::actor) struct Former {
-    pub(in crate::actor) run: RunId,
-    pub(in crate::actor) matrix: Matrix,
-    pub(in crate::actor) pins: Pins,
+/// Whether a verdict counts as failing in a run's progress.
+const fn is_failing(verdict: Option<Verdict>) -> bool {
+    matches!(verdict, Some(Verdict::Failed | Verdict::Unresolved))
 }
 
-impl OpenRun {
+impl Book {
     /// The cell that this one is compared with, if earlier runs are still to be asked of it before an attempt of this one
     /// that failed is taken in.
-    pub(in crate::actor) fn wants_earlier(
-        &self,
-        cell: CellNumber,
-        passed: bool,
-    ) -> Option<CellNumber> {
+    pub fn wants_earlier(&self, cell: CellNumber, passed: bool) -> Option<CellNumber> {
         let baseline = self.compared_with(cell)?;
         let asks = !passed && self.earlier.len() < EARLIER_MOST;
         (asks && !self.earlier.contains_key(&baseline)).then_some(baseline)
     }
 
-    /// Earlier runs of the same matrix, where they were asked for.
-    pub(in crate::actor) fn former(&self) -> Option<Arc<[Former]>> {
-        self.former.clone()
-    }
-
-    pub(in crate::actor) fn set_former(&mut self, former: Arc<[Former]>) {
-        self.former = Some(former);
-    }
-
-    pub(in crate::actor) fn set_earlier(&mut self, cell: CellNumber, earlier: Earlier) {
+    /// What earlier runs say of a cell that others are compared with.
+    pub fn set_earlier(&mut self, cell: CellNumber, earlier: Earlier) {
         self.earlier.insert(cell, earlier);
     }
 
     /// What a cell's attempts lead to, for it and for those that are compared with it; and the verdicts that were reached.
     /// `anew`: attempts that were counted before no longer do.
-    pub(super) fn judge(
-        &mut self,
-        cell: CellNumber,
-        anew: bool,
-    ) -> (Next, Vec<(CellNumber, Verdict)>) {
+    pub(super) fn judge(&mut self, cell: CellNumber, anew: bool) -> (Next, Vec<Reached>) {
         let mut next = Next::default();
         let mut reached = Vec::new();
         let baseline = self.compared_with(cell);
@@ -204,7 +182,7 @@ impl OpenRun {
             Baseline {
                 facts: begun.map_or(&[][..], |begun| &begun.facts),
                 settled: begun.is_some_and(|begun| begun.verdict.is_some()),
-                spent: begun.is_some_and(|begun| self.is_spent(begun.facts.len())),
+                spent: begun.is_some_and(|begun| self.is_spent(&begun.facts)),
                 earlier: self.earlier.get(&baseline).unwrap_or(&nothing),
                 line: self.line(baseline),
             }
@@ -213,13 +191,13 @@ impl OpenRun {
     }
 
     /// Whether a cell had so many attempts that others may want no more: however often hosts fail it, there is an end.
-    fn is_spent(&self, attempts: usize) -> bool {
+    fn is_spent(&self, facts: &[AttemptFacts]) -> bool {
         let most = self
             .policy
             .repeat
             .saturating_add(self.policy.at_most)
             .saturating_add(judge::HOST_FAULTS_LEAST);
-        usize::try_from(most).is_ok_and(|most| attempts >= most)
+        judge::attempts(facts, &self.policy) >= most
     }
 
     fn want(&self, next: &mut Next, cell: CellNumber, attempts: u32) {
@@ -252,11 +230,8 @@ impl OpenRun {
     pub(super) fn set_verdict(&mut self, cell: CellNumber, verdict: Option<Verdict>) {
         let begun = self.begun.entry(cell).or_default();
         let old = std::mem::replace(&mut begun.verdict, verdict);
-        let progress = &mut self.head.summary.progress;
-        progress.settled =
-            progress.settled + u64::from(verdict.is_some()) - u64::from(old.is_some());
-        progress.failing =
-            progress.failing + u64::from(is_failing(verdict)) - u64::from(is_failing(old));
+        self.settled = self.settled + u64::from(verdict.is_some()) - u64::from(old.is_some());
+        self.failing = self.failing + u64::from(is_failing(verdict)) - u64::from(is_failing(old));
         if verdict == Some(Verdict::Passed) {
             self.settled_now.push(cell);
         }
