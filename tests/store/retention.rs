@@ -2,7 +2,7 @@
 
 use regatta_model::run::RunState;
 use regatta_model::wire::LogPlace;
-use regatta_store::{Batch, EndedRow, NewRun, RunHead, StateRow, Store};
+use regatta_store::{Batch, BisectionRow, EndedRow, NewRun, RunHead, StateRow, Store};
 
 use super::{Database, databases, head, id, lead, new_run, row};
 
@@ -283,4 +283,49 @@ async fn what_runs_left_is_packed_once_they_are_over() {
     assert_eq!(found.len(), 2);
     let sqlite = Database::sqlite().await;
     assert!(!sqlite.store.pack().await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn finished_runs_are_searched_until_it_is_said_what_came_of_it() {
+    for database in databases().await {
+        let states = [
+            ("a", RunState::Finished),
+            ("open", RunState::Running),
+            ("cancelled", RunState::Cancelled),
+            ("gone", RunState::Finished),
+            ("b", RunState::Finished),
+        ];
+        let batch = Batch {
+            runs: states.iter().map(|(run, _)| new_run(run)).collect(),
+            heads: states
+                .iter()
+                .map(|(run, state)| head(run, *state, 1))
+                .collect(),
+            ..Batch::default()
+        };
+        database.commit(&batch).await.unwrap();
+        database.commit(&pruned(&["gone"])).await.unwrap();
+        let bisecting = async |limit| database.store.bisecting(limit).await.unwrap();
+        assert_eq!(bisecting(9).await, [id("a"), id("b")]);
+        assert_eq!(bisecting(1).await, [id("a")]);
+        let say = async |searching, said: &str| {
+            let row = BisectionRow {
+                run: id("a"),
+                searching,
+                said: said.into(),
+            };
+            let batch = Batch {
+                bisections: vec![row],
+                ..Batch::default()
+            };
+            database.commit(&batch).await.unwrap();
+            database.store.bisection(&id("a")).await.unwrap()
+        };
+        assert_eq!(say(true, "[1]").await.as_deref(), Some("[1]"));
+        assert_eq!(bisecting(9).await, [id("a"), id("b")]);
+        assert_eq!(say(false, "[2]").await.as_deref(), Some("[2]"));
+        assert_eq!(bisecting(9).await, [id("b")]);
+        let store = &database.store;
+        assert_eq!(store.bisection(&id("b")).await.unwrap(), None);
+    }
 }
