@@ -211,8 +211,8 @@ async fn what_was_known_of_failing_cells_outlives_the_server() {
             over.progress.failing,
             over.progress.attempts
         ),
-        (2, 1, 8),
-        "two reruns of what failed, and four of its baseline"
+        (2, 1, 10),
+        "four reruns of what failed, and four of its baseline"
     );
 }
 
