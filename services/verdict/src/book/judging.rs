@@ -1,6 +1,8 @@
 //! What a cell's attempts come to, beside those of the cell that it is compared with. May not: count evidence itself; that
 //! is `verdict`'s.
 
+use std::collections::VecDeque;
+
 use regatta_model::CellNumber;
 use regatta_model::matrix::Baseline as Before;
 use regatta_model::next::{Again, Next};
@@ -53,7 +55,8 @@ impl Book {
             })
             .collect();
         let mut wanted = decision.again.max(self.lacking_pairs(cell));
-        for other in others {
+        let mut others = VecDeque::from(others);
+        while let Some(other) = others.pop_front() {
             let before = self.compared_with(other);
             let Some(of_other) = self.weigh(other, before) else {
                 continue;
@@ -76,9 +79,16 @@ impl Book {
                 // Said again where it was said before: what this leads to may replace an answer that nobody heard.
                 next.settles.push(other);
                 next.failed |= self.counts_as_failed(other, verdict);
-                reached.extend(had.is_none().then_some((other, verdict)));
+                if had.is_none() {
+                    reached.push((other, verdict));
+                    // No attempt of it is to come, which would tell those that wait for what it says.
+                    others.extend(self.waiting_for(other));
+                }
             }
         }
+        let has_verdict = |cell: &CellNumber| self.verdict(*cell).is_some();
+        next.settles.retain(has_verdict);
+        reached.retain(|(cell, _)| has_verdict(cell));
         // A cell that others are compared with may be asked for more than it needs itself.
         let verdict = decision.verdict.filter(|_| wanted == 0);
         self.want(&mut next, cell, wanted);
@@ -100,6 +110,15 @@ impl Book {
             }
         }
         (next, reached)
+    }
+
+    /// Cells that are compared with this one and have no verdict.
+    fn waiting_for(&self, cell: CellNumber) -> Vec<CellNumber> {
+        let others = self.compared.get(&cell).into_iter().flatten().copied();
+        let waits = |other: &CellNumber| {
+            self.compared_with(*other) == Some(cell) && self.verdict(*other).is_none()
+        };
+        others.filter(waits).collect()
     }
 
     /// How many more attempts of a cell those want that are compared with it.
