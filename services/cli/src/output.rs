@@ -11,7 +11,7 @@ use crate::args::Format;
 use crate::client::Client;
 use crate::context::{Context, Failure};
 use crate::render::{Look, render};
-use crate::watch::{Watched, bisected};
+use crate::watch::{Watched, looked_into};
 
 /// One JSON document on standard output.
 pub(crate) fn print_json<T: Serialize>(value: &T) -> Result<(), Failure> {
@@ -93,11 +93,8 @@ pub(crate) async fn finish(
     watched: Watched,
 ) -> Result<ExitCode, Failure> {
     let watched = match watched {
-        Watched::Over if client.run(run).await?.bisecting => {
-            context.say("looking for where its regressions began");
-            bisected(context, client, run).await?
-        }
-        watched => watched,
+        Watched::Over => looked_into(context, client, run).await?,
+        Watched::Interrupted => watched,
     };
     let report = client.report(run).await?;
     let formats: Vec<Format> = files.iter().map(|(format, _)| *format).collect();

@@ -101,7 +101,7 @@ pub(crate) async fn status(context: &Context, options: &StatusArgs) -> Result<Ex
     anstream::println!("run        {}", run.run);
     anstream::println!("name       {}", run.name);
     let looking = if run.bisecting {
-        ", looking for where its regressions began"
+        ", and looked into further"
     } else {
         ""
     };
@@ -154,10 +154,7 @@ pub(crate) async fn cancel(context: &Context, run: &str) -> Result<ExitCode, Fai
         print_json(&after)?;
     }
     if before.bisecting {
-        context.say(format!(
-            "run {}: where its regressions began is not looked for any more",
-            before.run
-        ));
+        context.say(format!("run {} is not looked into any further", before.run));
     } else if before.state.is_over() {
         context.say(format!(
             "run {} was {} before",

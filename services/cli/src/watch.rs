@@ -117,12 +117,30 @@ async fn follow(
 /// How often it is asked how a search for where regressions began goes on.
 const ASK_EVERY: Duration = Duration::from_millis(500);
 
-/// Waits until the server looks for the beginnings of a run's regressions no more, and tells how it goes on.
-pub(crate) async fn bisected(
+/// Waits until the server looks no further into a run that was over, and tells how it goes on.
+pub(crate) async fn looked_into(
     context: &Context,
     client: &Client,
     run: &str,
 ) -> Result<Watched, Failure> {
+    loop {
+        let now = client.run(run).await?;
+        let watched = if !now.state.is_over() {
+            context.say("running on with what is unresolved, where nothing else wants the places");
+            watch(context, client, run).await?
+        } else if now.bisecting {
+            bisected(context, client, run).await?
+        } else {
+            return Ok(Watched::Over);
+        };
+        if watched == Watched::Interrupted {
+            return Ok(watched);
+        }
+    }
+}
+
+/// Waits until the server looks for the beginnings of a run's regressions no more, and tells how it goes on.
+async fn bisected(context: &Context, client: &Client, run: &str) -> Result<Watched, Failure> {
     let mut interrupts = Interrupts::new()?;
     let mut said = String::new();
     let mut retries = 0;
@@ -140,6 +158,10 @@ pub(crate) async fn bisected(
         };
         retries = 0;
         if let Some(gap) = searches.gaps.last() {
+            if said.is_empty() {
+                "looking for where its regressions began".clone_into(&mut said);
+                context.say(&said);
+            }
             let open = |found: &&Bisected| found.result == BisectedAs::Searching;
             let now = gap.found.iter().find(open);
             if let Some(now) = now.filter(|now| now.attempts > 0 && now.text != said) {

@@ -93,7 +93,8 @@ pub struct RunSummary {
     /// Whether somebody asked to go on until nothing is unresolved: then more reruns are allowed than the matrix says.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deep: bool,
-    /// Whether the server looks for where its regressions began (`bisect`).
+    /// Whether the server looks into it further although it is over: it is to run on where something is unresolved
+    /// (`rerun.deep`), or it is looked for where its regressions began (`bisect`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub bisecting: bool,
     /// Its cells and where they stand.

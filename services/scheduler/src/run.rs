@@ -5,6 +5,7 @@
 
 mod cell;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use regatta_model::matrix::Kinds;
@@ -18,7 +19,7 @@ use crate::rounds::Rounds;
 use crate::settled::Settled;
 
 use cell::Open;
-pub(crate) use cell::{Pick, Want};
+pub(crate) use cell::{Pick, Want, WantKey};
 
 /// A run's place in the order of submission.
 pub(crate) type RunIndex = u64;
@@ -60,8 +61,8 @@ pub(crate) struct Run {
     /// Last ordinals of settled cells that had more or less than `repeat` attempts.
     odd: BTreeMap<CellNumber, Ordinal>,
     open: BTreeMap<CellNumber, Open>,
-    /// Further attempts, in the order in which they were asked for.
-    pub(crate) wants: BTreeMap<u64, Want>,
+    /// Further attempts, in the order in which they are placed.
+    pub(crate) wants: BTreeMap<WantKey, Want>,
     next_want: u64,
     /// The first fresh cell, or `cells`.
     cursor: CellNumber,
@@ -149,7 +150,7 @@ impl Run {
     }
 
     /// What waits of a cell, in the order in which it was asked for.
-    pub(crate) fn wants_of(&self, cell: CellNumber) -> &[u64] {
+    pub(crate) fn wants_of(&self, cell: CellNumber) -> &[WantKey] {
         self.open.get(&cell).map_or(&[], |open| &open.wants)
     }
 
@@ -205,15 +206,16 @@ impl Run {
         let staying = held.iter().filter(|held| !open.leaving.contains(held));
         let has = u32::try_from(staying.count() + open.wants.len()).unwrap_or(u32::MAX);
         for _ in has..attempts.min(WAITING_MOST) {
+            let key = (Reverse(open.last), self.next_want);
             self.wants.insert(
-                self.next_want,
+                key,
                 Want {
                     cell,
                     avoid: avoid.to_vec(),
                     since: now,
                 },
             );
-            open.wants.push(self.next_want);
+            open.wants.push(key);
             self.next_want += 1;
         }
         self.update_rounds(cell);

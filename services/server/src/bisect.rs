@@ -1,7 +1,7 @@
-//! Where regressions began: of finished runs whose matrix says `bisect`, the leader looks among the values that the run left
-//! out, by runs of its own that everything else goes before. A search is told by the keys of its submissions: whoever
-//! leads next begins it anew, finds the same runs, and goes on where they end. May not: conclude anything; that is
-//! `verdict`'s.
+//! What is looked for once a run is over, where nothing else wants the places. Where its matrix says `rerun: {deep: true}` and
+//! something is unresolved, it goes on. Where it says `bisect`, the leader looks for where regressions began among the values
+//! that the run left out, by runs of its own. A search is told by the keys of its submissions: whoever leads next begins it
+//! anew, finds the same runs, and goes on where they end. May not: conclude anything; that is `verdict`'s.
 
 mod gaps;
 mod probes;
@@ -13,13 +13,13 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use regatta_model::RunId;
-use regatta_model::report::{GapSearch, Searches};
+use regatta_model::report::{Comparison, FindingKind, GapSearch, Report, Searches};
 use regatta_verdict::bisect::search::{Search, Wanted};
 use regatta_verdict::judge::Policy;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::actor::ActorHandle;
+use crate::actor::{ActorHandle, Rerun};
 use crate::answer::{Answer, Refusal, json};
 use crate::app::App;
 use crate::attempts::matrix;
@@ -115,7 +115,18 @@ async fn try_search(app: &App, leader: &ActorHandle, run: &RunId) -> Answer<()> 
         let _place = app.reports.acquire().await;
         reports::unsearched(app.store.as_ref(), &own, &record.head.summary).await?
     };
-    let mut left = own.bisect().unwrap_or(0);
+    if own.rerun().deep && !record.head.summary.deep && is_unresolved(&report) {
+        match leader.rerun(run.clone(), Rerun::Unresolved).await {
+            // What is left to be looked for is so once it is over again.
+            Ok(_) => return Ok(()),
+            Err(refusal) if refusal.is_passing() => return Err(refusal),
+            // No further attempt would tell more.
+            Err(_) => {}
+        }
+    }
+    let Some(mut left) = own.bisect() else {
+        return say(leader, run, &[], false).await;
+    };
     let mut found: Vec<GapSearch> = Vec::new();
     for (number, gap) in gaps::of(&own, &report)?.into_iter().enumerate() {
         let mut search = Search::new(Wanted {
@@ -150,6 +161,17 @@ async fn try_search(app: &App, leader: &ActorHandle, run: &RunId) -> Answer<()> 
         }
     }
     say(leader, run, &found, false).await
+}
+
+/// Whether further reruns may tell what the run does not.
+fn is_unresolved(report: &Report) -> bool {
+    let mut findings = report.findings.iter();
+    let mut cells = report
+        .cells
+        .iter()
+        .filter_map(|cell| cell.comparison.as_ref());
+    findings.any(|finding| finding.kind == FindingKind::Unresolved)
+        || cells.any(|comparison| comparison.result == Comparison::Unresolved)
 }
 
 fn told(gap: &Gap, search: &Search, probes: &Probes<'_>, stopped: Option<String>) -> GapSearch {

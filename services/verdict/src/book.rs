@@ -2,6 +2,7 @@
 //! kept that verdicts are made from. May not: schedule anything, or look for facts itself: it says which it misses.
 
 mod bits;
+mod budget;
 mod doubt;
 mod judging;
 mod pairs;
@@ -21,6 +22,7 @@ use crate::earlier::Earlier;
 use crate::judge::{AttemptFacts, Policy};
 
 use bits::Bits;
+use budget::reruns;
 use pairs::Pairs;
 pub use take_up::TakenUp;
 
@@ -33,6 +35,8 @@ pub struct Book {
     settled: u64,
     failing: u64,
     attempts: u64,
+    /// Decisive attempts beyond those that the matrix asks for, of all cells.
+    reruns: u64,
     /// Cells that passed and whose facts are no longer kept.
     passed: Bits,
     begun: BTreeMap<CellNumber, Begun>,
@@ -70,6 +74,7 @@ impl Book {
             settled: 0,
             failing: 0,
             attempts: 0,
+            reruns: 0,
             passed: Bits::default(),
             begun: BTreeMap::new(),
             compared: BTreeMap::new(),
@@ -157,9 +162,17 @@ impl Book {
 
     /// Takes in an ended attempt: tells what is wanted next and the verdicts that were reached.
     pub fn record(&mut self, cell: CellNumber, facts: AttemptFacts) -> (Next, Vec<Reached>) {
-        self.begun.entry(cell).or_default().facts.push(facts);
+        let had_some = !self.is_used_up();
+        let known = &mut self.begun.entry(cell).or_default().facts;
+        let before = reruns(known, &self.policy);
+        known.push(facts);
+        self.reruns += reruns(known, &self.policy) - before;
         self.attempts += 1;
-        self.judge(cell, false)
+        let (mut next, mut reached) = self.judge(cell, false);
+        if had_some && self.is_used_up() {
+            self.give_up_reruns(&mut next, &mut reached);
+        }
+        (next, reached)
     }
 
     /// Lets go of the facts of cells that passed, once what they say is recorded.

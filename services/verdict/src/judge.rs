@@ -120,6 +120,8 @@ pub struct Policy {
     pub repeat: u32,
     /// Reruns of a cell at most (`rerun.at-most`).
     pub at_most: u32,
+    /// Reruns of all cells of a run at most (`rerun.in-all`); none: no such limit.
+    pub in_all: Option<u32>,
     /// How often a verdict may be wrong (`rerun.error-rate`), from 0 to 1.
     pub error_rate: f64,
     /// How hard to look.
@@ -133,6 +135,7 @@ impl Policy {
         Self {
             repeat: matrix.repeat(),
             at_most: rerun.at_most,
+            in_all: rerun.in_all,
             error_rate: rerun.error_rate,
             depth: Depth::Usual,
         }
@@ -146,6 +149,7 @@ impl Policy {
         }
         Self {
             at_most: policy.at_most.max(RERUNS_DEEP),
+            in_all: None,
             depth: Depth::Deep,
             ..policy
         }
@@ -167,6 +171,7 @@ impl Default for Policy {
         Self {
             repeat: 1,
             at_most: 10,
+            in_all: None,
             error_rate: 0.01,
             depth: Depth::Usual,
         }
@@ -268,13 +273,17 @@ pub fn next(cell: &[AttemptFacts], baseline: Option<Baseline<'_>>, policy: &Poli
     if decision.verdict.is_some() || faults_bearable(cell, policy) {
         return decision;
     }
-    // No more attempts: what there is must do.
-    let verdict = if evidence.failed > 0 {
+    as_it_is(cell)
+}
+
+/// No more attempts: what there is must do.
+pub(crate) fn as_it_is(cell: &[AttemptFacts]) -> Decision {
+    let evidence = evidence(cell);
+    Decision::settled(if evidence.failed > 0 {
         verdict(&evidence)
     } else {
         Verdict::Unresolved
-    };
-    Decision::settled(verdict)
+    })
 }
 
 /// Whether the cell may be run again after the faults that it met.

@@ -6,9 +6,10 @@ use serde::Serialize;
 use super::check::Checked;
 use super::finding::{Finding, Spot};
 use super::read::{Read, Reader, Spanned, written};
+use super::rerun::WrittenRerun;
 use super::scalars::{Text, Whole, Word};
 use super::tree::{Kind, Node};
-use super::written::{self, Rerun, Written};
+use super::written::{self, Written};
 use super::{Diagnostics, Matrix};
 
 /// Attempts of a run's searches together at most, where the matrix does not say.
@@ -102,7 +103,10 @@ impl Matrix {
         written.bisect = None;
         written.fail_fast = None;
         written.repeat = None;
-        written.rerun = Some(no_reruns());
+        written.rerun = Some(Spanned {
+            at: Spot::default(),
+            value: WrittenRerun::never(),
+        });
         if known_fails {
             written.known = None;
         }
@@ -117,22 +121,6 @@ impl Matrix {
             value: Whole(PRIORITY_LEAST),
         });
         self.changed(written)
-    }
-}
-
-/// A `rerun` that allows none.
-fn no_reruns() -> Spanned<Rerun> {
-    let at = Spot::default();
-    let none = Spanned {
-        at,
-        value: Whole(0),
-    };
-    Spanned {
-        at,
-        value: Rerun {
-            at_most: Some(none),
-            error_rate: None,
-        },
     }
 }
 

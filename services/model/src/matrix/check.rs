@@ -14,6 +14,7 @@ use super::metrics;
 use super::plan::Mould;
 use super::product::{self, CELLS_MOST, Exclude, STATE_BYTES_MOST, STEPS_MOST};
 use super::read::{FINDINGS_MOST, Spanned};
+use super::rerun;
 use super::restrict::{only, restrict};
 use super::select::{Names, Selector, describe};
 use super::steps::Checker;
@@ -64,6 +65,7 @@ pub(super) fn check(written: &Written) -> Result<Checked, Findings> {
     };
     metrics::check(written, &checked)?;
     bisect::check(written, &checked)?;
+    rerun::check(written, &checked)?;
     Ok(checked)
 }
 

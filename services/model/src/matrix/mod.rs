@@ -20,6 +20,7 @@ mod metrics;
 mod plan;
 mod product;
 mod read;
+mod rerun;
 mod restrict;
 mod scalars;
 mod schema;
@@ -44,6 +45,7 @@ pub use known::{Day, KNOWN_MOST, Known};
 pub use metrics::{METRIC_CELLS_MOST, METRIC_PAIRS};
 pub use plan::PlanError;
 pub use product::{CELLS_MOST, STATE_BYTES_MOST, STEPS_MOST};
+pub use rerun::{ERROR_RATE_DEFAULT, RERUNS_DEFAULT, Rerun};
 pub use steps::{
     DISK_DEFAULT, FILES_DEFAULT, OUTPUT_DEFAULT, PROCESSES_DEFAULT, TIMEOUT_DEFAULT_MS,
 };
@@ -58,21 +60,6 @@ use crate::{Owner, Resources};
 use finding::{Finding, Spot};
 use template::Template;
 use written::Written;
-
-/// How often a cell is run again at most where nothing is said.
-pub const RERUNS_DEFAULT: u32 = 10;
-
-/// How often a verdict may be wrong where nothing is said.
-pub const ERROR_RATE_DEFAULT: f64 = 0.01;
-
-/// How often a cell may be run again to reach a verdict.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rerun {
-    /// Further attempts of one cell at most; 0 to 1000.
-    pub at_most: u32,
-    /// How often a verdict may be wrong; above 0 and up to 0.5.
-    pub error_rate: f64,
-}
 
 /// A matrix that was checked. Cheap to clone. Two are equal where the same was written, places and
 /// spelling aside.
@@ -276,17 +263,9 @@ impl Matrix {
         &self.0.checked.mould.limits
     }
 
-    /// How often a cell may be run again.
+    /// How often cells may be run again.
     pub fn rerun(&self) -> Rerun {
-        let rerun = self.0.written.rerun.as_ref().map(|rerun| &rerun.value);
-        let at_most = rerun.and_then(|rerun| rerun.at_most.as_ref());
-        let error_rate = rerun.and_then(|rerun| rerun.error_rate.as_ref());
-        Rerun {
-            at_most: at_most
-                .and_then(|n| u32::try_from(n.value.0).ok())
-                .unwrap_or(RERUNS_DEFAULT),
-            error_rate: error_rate.map_or(ERROR_RATE_DEFAULT, |rate| rate.value.0),
-        }
+        Rerun::of(&self.0.written)
     }
 
     /// When containers are kept as images.

@@ -15,11 +15,12 @@ use super::commits::{Checkout, CommitValues};
 use super::finding::{Finding, Spot};
 use super::known::Day;
 use super::read::{Map, Read, Reader, Spanned, has_key, written};
-use super::scalars::{Later, OneOrMany, Rate, Text, Whole, Word};
+use super::rerun::WrittenRerun;
+use super::scalars::{Later, OneOrMany, Text, Whole, Word};
 use super::tree::{Kind, Node};
 use super::units::{Cpus, Duration, Size};
 
-type Optional<T> = Option<Spanned<T>>;
+pub(super) type Optional<T> = Option<Spanned<T>>;
 type List<T> = Vec<Spanned<T>>;
 
 /// Longest timeout: a week, in milliseconds.
@@ -75,7 +76,7 @@ written! {
         /// Whether regressions are traced to where they began, among values that are left out.
         bisect: "bisect" => Optional<Bisect>,
         /// How often a cell may be run again to reach a verdict.
-        rerun: "rerun" => Optional<Rerun>,
+        rerun: "rerun" => Optional<WrittenRerun>,
         /// Attempts of every cell at least.
         repeat: "repeat" => Optional<Whole<1, 1000>>,
         /// Attempts at once at most.
@@ -341,16 +342,6 @@ written! {
         compare: "compare" => Optional<bool>,
         /// Whether an attempt has its host to itself: nothing else is placed beside it.
         exclusive: "exclusive" => Optional<bool>,
-    }
-}
-
-written! {
-    /// How often a cell may be run again to reach a verdict.
-    Rerun {
-        /// Further attempts of one cell at most; 10 where it is left away.
-        at_most: "at-most" => Optional<Whole<0, 1000>>,
-        /// How often a verdict may be wrong; 0.01 where it is left away.
-        error_rate: "error-rate" => Optional<Rate>,
     }
 }
 

@@ -1,5 +1,7 @@
 //! What is known of a cell that has no verdict, and what is wanted of it. May not: place it.
 
+use std::cmp::Reverse;
+
 use regatta_model::{CellNumber, Ordinal};
 
 use crate::event::Moment;
@@ -17,8 +19,12 @@ pub(super) struct Open {
     /// Those that hosts were told to give up when it had its verdict: they may go without a word, and count for nothing.
     pub(super) leaving: Vec<Ordinal>,
     /// Its entries in the run's wants.
-    pub(super) wants: Vec<u64>,
+    pub(super) wants: Vec<WantKey>,
 }
+
+/// A further attempt's place in the order of its run: cells that had most attempts go first, so that what was begun comes to
+/// its end before the reruns of others begin; among equals, what was asked for first.
+pub(crate) type WantKey = (Reverse<Ordinal>, u64);
 
 /// One more attempt of a cell.
 #[derive(Clone, Debug)]
@@ -32,7 +38,7 @@ pub(crate) struct Want {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pick {
     /// This further attempt.
-    Want(u64),
+    Want(WantKey),
     /// This cell's first attempt.
     Fresh(CellNumber),
 }

@@ -371,6 +371,28 @@ fn what_is_wanted_of_a_cell_again_does_not_wait_for_what_it_gave_up() {
 }
 
 #[test]
+fn a_cell_that_was_run_again_comes_to_its_end_before_the_reruns_of_others_begin() {
+    let mut course = Course::new();
+    course.submit("r", work(3));
+    course.sync("a", state(3, &[]));
+    let next = |effects: &[Effect]| match effects {
+        [Effect::Assign { attempt, .. }] => (attempt.cell, attempt.ordinal),
+        _ => panic!("{effects:?}"),
+    };
+    let mut ended =
+        |cell, ordinal| next(&course.record(&attempt("r", cell, ordinal), again(cell, 2, &[])));
+    assert_eq!(ended(0, 1), (0, 2));
+    assert_eq!(ended(1, 1), (0, 3));
+    assert_eq!(ended(2, 1), (1, 2));
+    assert_eq!(
+        ended(0, 2),
+        (0, 4),
+        "others wait for their first rerun, and longer"
+    );
+    assert_eq!(ended(1, 2), (1, 3));
+}
+
+#[test]
 fn shares_are_fair_priorities_go_first_and_parallel_is_a_limit() {
     let mut course = Course::new();
     course.submit("big", work(100));

@@ -20,6 +20,10 @@ use super::facts::{facts_of, measured_of};
 use super::live::LiveRun;
 use super::wall_ms;
 
+/// The priority of what runs on by itself although it is over: below all that a matrix can have (-1000), so that it only gets
+/// places that nothing else wants.
+const PRIORITY_IDLE: i32 = -1001;
+
 /// An earlier run of the same matrix.
 pub(super) struct Former {
     pub(super) run: RunId,
@@ -64,7 +68,11 @@ impl OpenRun {
             repeat: matrix.repeat(),
             parallel: matrix.parallel(),
             fail_fast: matrix.fail_fast(),
-            priority: matrix.priority(),
+            priority: if self.head.summary.deep && matrix.rerun().deep {
+                PRIORITY_IDLE
+            } else {
+                matrix.priority()
+            },
             owner: matrix.owner().cloned(),
             weight: matrix.weight(),
             asked: matrix.resources(),
@@ -75,6 +83,12 @@ impl OpenRun {
             fresh: true,
             ..Work::default()
         }
+    }
+
+    /// Whether there is more to be looked for once it is over.
+    pub(super) fn is_looked_into(&self) -> bool {
+        let goes_on = self.matrix.rerun().deep && !self.head.summary.deep;
+        goes_on || self.matrix.bisect().is_some()
     }
 
     pub(super) fn id(&self) -> &RunId {

@@ -207,7 +207,7 @@ impl Actor {
             RunState::Finished
         };
         self.turn.batch.states.push(run.set_state(state));
-        run.head.summary.bisecting = state == RunState::Finished && run.matrix.bisect().is_some();
+        run.head.summary.bisecting = state == RunState::Finished && run.is_looked_into();
         self.change_state(old, state);
         self.turn.touched.remove(id);
         self.turn.over.insert(id.clone(), run.head);

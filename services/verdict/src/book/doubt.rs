@@ -6,6 +6,7 @@ use regatta_model::next::Next;
 use regatta_model::{Blame, CellNumber, HostName};
 
 use super::Book;
+use super::budget::reruns;
 use crate::judge::AttemptFacts;
 use crate::trust;
 
@@ -50,10 +51,14 @@ impl Book {
     pub fn distrust(&mut self, host: &HostName, cells: &[CellNumber]) -> Next {
         let theirs = |facts: &&mut AttemptFacts| facts.host == *host && facts.is_decisive();
         for cell in cells {
-            let facts = self.begun.get_mut(cell).map(|begun| &mut begun.facts);
-            for facts in facts.into_iter().flatten().filter(theirs) {
+            let Some(begun) = self.begun.get_mut(cell) else {
+                continue;
+            };
+            let before = reruns(&begun.facts, &self.policy);
+            for facts in begun.facts.iter_mut().filter(theirs) {
                 facts.blame = Some(Blame::Host);
             }
+            self.reruns -= before - reruns(&begun.facts, &self.policy);
         }
         let mut all = Next::default();
         for cell in cells {
@@ -68,7 +73,7 @@ impl Book {
     }
 
     /// What was said of a cell first may no longer be so.
-    fn keep_what_holds(&self, next: &mut Next) {
+    pub(super) fn keep_what_holds(&self, next: &mut Next) {
         next.settles.retain(|cell| self.verdict(*cell).is_some());
         next.again
             .retain(|again| self.verdict(again.cell).is_none());

@@ -206,7 +206,8 @@ impl Book {
                 line: self.line(baseline),
             }
         });
-        Some(judge::next(&begun.facts, beside, &self.policy))
+        let decision = judge::next(&begun.facts, beside, &self.policy);
+        Some(self.afford(cell, baseline, decision))
     }
 
     /// Whether a cell had so many attempts that others may want no more: however often hosts fail it, there is an end.

@@ -98,7 +98,8 @@ impl Book {
             let pairs = self.pairs.as_ref()?;
             let again = *pairs.looked.get(pairs.group_of.get(&cell)?)?;
             let facts = &self.begun.get(&cell)?.facts;
-            if !again || !pairs.looks.has(cell) || !faults_bearable(facts, &self.policy) {
+            let may = !self.is_used_up() && faults_bearable(facts, &self.policy);
+            if !again || !may || !pairs.looks.has(cell) {
                 return None;
             }
             let had = facts.iter().filter(|facts| facts.is_decisive()).count();

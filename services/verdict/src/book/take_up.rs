@@ -6,6 +6,7 @@ use regatta_model::next::Again;
 use regatta_model::report::Verdict;
 use regatta_model::{CellNumber, Ordinal};
 
+use super::budget::reruns;
 use super::{Begun, Book};
 use crate::judge::{self, AttemptFacts};
 
@@ -25,6 +26,7 @@ impl Book {
     /// [`Self::judge_taken_up`], once the facts that they are compared with are there.
     pub fn take_up(&mut self, cell: CellNumber, facts: Vec<AttemptFacts>, to: &mut TakenUp) {
         self.attempts += u64::try_from(facts.len()).unwrap_or(u64::MAX);
+        self.reruns += reruns(&facts, &self.policy);
         let last = facts.iter().map(|facts| facts.ordinal).max().unwrap_or(0);
         if last != self.policy.repeat {
             to.tried.insert(cell, last);

@@ -167,8 +167,15 @@ fn unresolved(
         record(builder, case, cells),
         of_baselines(builder, compared, case, cells),
     );
+    let most = builder.matrix.rerun().in_all.map(u64::from);
+    let used_up = match most.filter(|most| !builder.run.deep && builder.counts.reruns >= *most) {
+        Some(most) => {
+            format!("the {most} reruns of the whole run are used up (`rerun.in-all`), and ")
+        }
+        None => String::new(),
+    };
     format!(
-        "{} failed {} of {} times in {} and {} of {} times in the baseline: that does not tell whether it is broken; more \
+        "{} failed {} of {} times in {} and {} of {} times in the baseline: that does not tell whether it is broken; {used_up}more \
          reruns would (`{}`)",
         builder.cases.name(case),
         own.failed,

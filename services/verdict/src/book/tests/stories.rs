@@ -165,3 +165,43 @@ fn a_cell_is_given_up_whatever_hosts_say() {
     }
     assert_eq!(book.verdict(0), Some(Verdict::Unresolved));
 }
+
+/// Two versions broke, and the reruns of the whole run are enough for one of them.
+#[test]
+fn once_the_reruns_of_a_run_are_used_up_what_waits_for_them_is_told_as_it_is() {
+    let mut book = book(
+        "image: i\naxes: {v: [1, 2, 3]}\ntest: {run: x}\ncompare: {axis: v, baseline: 1}\n\
+         rerun: {in-all: 8}\n",
+    );
+    let mut again = BTreeMap::new();
+    let mut last = Next::default();
+    let mut record = |book: &mut Book, cell: CellNumber, ordinal, passed| {
+        let host = format!("h{ordinal}");
+        let (next, _) = book.record(cell, facts(ordinal, &host, passed));
+        for wanted in &next.again {
+            again.insert(wanted.cell, wanted.attempts);
+        }
+        last = next.clone();
+        again.clone()
+    };
+    record(&mut book, 0, 1, true);
+    record(&mut book, 1, 1, false);
+    let asked = record(&mut book, 2, 1, false);
+    assert_eq!((asked[&1], asked[&2]), (2, 2), "both want a round");
+    record(&mut book, 1, 2, false);
+    record(&mut book, 1, 3, false);
+    for ordinal in 2..=5 {
+        record(&mut book, 0, ordinal, true);
+    }
+    record(&mut book, 1, 4, false);
+    record(&mut book, 1, 5, false);
+    assert_eq!(book.verdict(1), Some(Verdict::Failed), "six told of it");
+    assert_eq!(
+        book.verdict(2),
+        Some(Verdict::Failed),
+        "one rerun of eight is left, and none of it"
+    );
+    let settled: Vec<CellNumber> = last.settles.clone();
+    assert_eq!(settled, [2]);
+    assert!(last.again.is_empty());
+}
