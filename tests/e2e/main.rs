@@ -2,6 +2,7 @@
 
 mod bisect;
 mod commits;
+mod deep;
 mod exec;
 mod history;
 mod metrics;

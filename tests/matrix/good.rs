@@ -6,7 +6,7 @@ use std::fs;
 
 use regatta_model::Digest;
 use regatta_model::container::Network;
-use regatta_model::matrix::{Baseline, Matrix, PlanError};
+use regatta_model::matrix::{Baseline, Matrix, PlanError, Rerun};
 use regatta_model::plan::{AttemptPlan, Command, Keep};
 use regatta_model::run::Pins;
 
@@ -282,10 +282,13 @@ fn defaults_are_those_of_the_documentation() {
         ),
         (1, None, 0, None)
     );
-    assert_eq!(
-        (matrix.rerun().at_most, matrix.rerun().error_rate),
-        (10, 0.01)
-    );
+    let rerun = Rerun {
+        at_most: 10,
+        in_all: None,
+        error_rate: 0.01,
+        deep: false,
+    };
+    assert_eq!(matrix.rerun(), rerun);
     assert_eq!((matrix.owner(), matrix.weight()), (None, 1));
     assert!(matrix.resources().is_none());
     let plan = plan(&matrix, &[("a", "1")]);
@@ -528,6 +531,7 @@ fn schema_and_parser_agree_on_the_form_of_single_values() {
         &["test", "network"],
         &["rerun", "at-most"],
         &["rerun", "error-rate"],
+        &["rerun", "in-all"],
         &["setup"],
         &["labels", "x"],
         &["env", "X"],

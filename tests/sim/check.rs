@@ -299,6 +299,7 @@ impl Checker {
 
     /// A run came to its end with these verdicts: each rests on what is recorded.
     fn finished(&mut self, db: &Db, id: &RunId, verdicts: &[Option<Verdict>]) {
+        self.reran(db, id);
         for (cell, verdict) in (0..).zip(verdicts) {
             let Some(verdict) = verdict else {
                 let detail = format!("{id} is over, and its cell {cell} has no verdict");
@@ -354,6 +355,29 @@ impl Checker {
                 let detail = format!("cell {cell} of {id} regressed on bad hosts only: {rows:?}");
                 self.broke(Invariant::RegressionsAreSound, detail);
             }
+        }
+    }
+
+    /// All of its cells took no more reruns together than its matrix allows.
+    fn reran(&mut self, db: &Db, id: &RunId) {
+        let run = db.runs.get(id);
+        let Some((run, most)) = run.and_then(|run| Some((run, run.matrix.rerun().in_all?))) else {
+            return;
+        };
+        let reruns = (0..run.cells).map(|cell| {
+            let decisive = db.attempts(id, cell).filter(|(_, row)| row.is_decisive());
+            let decisive = u32::try_from(decisive.count()).unwrap_or(u32::MAX);
+            decisive.saturating_sub(run.repeat)
+        });
+        let reruns: u32 = reruns.sum();
+        // What replaces an attempt that hosts lost, or that is taken back, may be under way beside a rerun of its cell.
+        let replaced = (0..run.cells).flat_map(|cell| db.attempts(id, cell));
+        let replaced =
+            replaced.filter(|(_, row)| row.outcome != Outcome::Cancelled && !row.is_decisive());
+        let slack = u32::try_from(replaced.count()).unwrap_or(u32::MAX);
+        if reruns > most.saturating_add(slack) {
+            let detail = format!("{id} took {reruns} reruns, and {most} is the most");
+            self.broke(Invariant::RetriesWithinBudget, detail);
         }
     }
 

@@ -49,14 +49,15 @@ impl Ending {
 fn matrix(
     versions: u64,
     others: u64,
-    (repeat, at_most): (u32, u32),
+    (repeat, at_most, in_all): (u32, u32, Option<u64>),
     compared: Compared,
 ) -> Arc<Matrix> {
     let list = |count: u64| (1..=count).map(|n| n.to_string()).collect::<Vec<_>>();
     let (versions, others) = (list(versions).join(", "), list(others).join(", "));
     let mut text = format!(
         "image: i\naxes: {{v: {{values: [{versions}], ordered: true}}, o: [{others}]}}\ntest: {{run: x}}\nrepeat: {repeat}\n\
-         rerun: {{at-most: {at_most}}}\n"
+         rerun: {{at-most: {at_most}{}}}\n",
+        in_all.map_or_else(String::new, |most| format!(", in-all: {most}"))
     );
     let baseline = match compared {
         Compared::Not => "",
@@ -112,7 +113,8 @@ impl RunRow {
         // Two versions at least are there to be compared.
         let versions = versions.max(1 + u64::from(compared != Compared::Not));
         let others = (cells / versions).max(1);
-        let matrix = matrix(versions, others, (repeat, at_most), compared);
+        let in_all = (cells <= 1000 && chance.permille(300)).then(|| chance.within(0, 20));
+        let matrix = matrix(versions, others, (repeat, at_most, in_all), compared);
         Self {
             cells: matrix.cells().count(),
             matrix,

@@ -37,6 +37,8 @@ pub enum Plant {
     SettledKept,
     /// A failing cell is run again without end.
     BudgetIgnored,
+    /// The server does not know that a run as a whole may take only so many reruns.
+    WholeBudgetIgnored,
     /// The server quarantines nobody, and runs again where it failed.
     BadHostsTrusted,
     /// What a host decided before it was quarantined stands.
@@ -56,7 +58,7 @@ pub enum Plant {
 }
 
 impl Plant {
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::AckBeforeCommit,
         Self::NoFencing,
         Self::OutboxDropped,
@@ -73,6 +75,7 @@ impl Plant {
         Self::AskedIgnored,
         Self::SettledKept,
         Self::BudgetIgnored,
+        Self::WholeBudgetIgnored,
         Self::BadHostsTrusted,
         Self::DistrustForgotten,
         Self::DistrustUnrecorded,
@@ -100,7 +103,7 @@ impl Plant {
             }
             Self::AskedIgnored => Invariant::ResourcesHold,
             Self::SettledKept => Invariant::MemoryWithinFormula,
-            Self::BudgetIgnored => Invariant::RetriesWithinBudget,
+            Self::BudgetIgnored | Self::WholeBudgetIgnored => Invariant::RetriesWithinBudget,
             Self::BadHostsTrusted => Invariant::RegressionsAreSound,
             Self::DistrustForgotten | Self::DistrustUnrecorded | Self::QuarantineIgnored => {
                 Invariant::DistrustedDecidesNothing

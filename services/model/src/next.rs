@@ -15,6 +15,8 @@ pub struct Next {
     pub failed: bool,
     /// Further attempts, of this cell or of others (its baseline). A cell that was settled is open again.
     pub again: Vec<Again>,
+    /// How many reruns all cells of the run may still take together; none: no limit, or no news of it.
+    pub reruns_left: Option<u64>,
 }
 
 /// Further attempts of a cell.
@@ -24,6 +26,8 @@ pub struct Again {
     pub cell: CellNumber,
     /// How many more it should get, those under way or waiting included: saying it twice adds nothing.
     pub attempts: u32,
+    /// How many of them are beyond what the matrix asks for.
+    pub reruns: u32,
     /// Hosts that are to be avoided where another one can run it, and so are, less urgently, their racks and their models
     /// of processors.
     pub avoid: Vec<HostName>,

@@ -56,6 +56,12 @@ pub enum Wait {
         /// How many.
         most: u32,
     },
+    /// The matrix limits the reruns of all cells together (`rerun.in-all`), and of those that are left only a part is under way
+    /// at once.
+    Reruns {
+        /// How many are left, those under way included.
+        left: u64,
+    },
     /// Hosts have free places, and too few processors or too little memory that nothing else asked for.
     ResourcesTaken {
         /// What each attempt asks for.
@@ -139,6 +145,10 @@ impl fmt::Display for Wait {
                 "all places are taken: {own} by this run, {others} by others"
             ),
             Self::Parallel { most } => write!(f, "the matrix allows {most} at once (`parallel`)"),
+            Self::Reruns { left } => write!(
+                f,
+                "{left} reruns of the run are left (`rerun.in-all`): an eighth of them, two at least, are under way at once"
+            ),
             Self::ResourcesTaken {
                 asked,
                 alone,

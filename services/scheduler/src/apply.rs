@@ -24,11 +24,12 @@ impl Scheduler {
         for Again {
             cell,
             attempts,
+            reruns,
             avoid,
         } in &work.again
         {
             if !run.is_settled(*cell) {
-                run.want(*cell, *attempts, &self.known(avoid), now);
+                run.want(*cell, *attempts, *reruns, &self.known(avoid), now);
             }
         }
         self.next_run += 1;
@@ -108,12 +109,13 @@ impl Scheduler {
         let Some(run) = self.runs.get_mut(&index) else {
             return;
         };
+        run.reruns.set_left(next.reruns_left);
         for other in &next.settles {
             run.settle(*other, 0);
         }
         if run.stopped.is_none() {
-            for (Again { cell, attempts, .. }, avoid) in next.again.iter().zip(&avoided) {
-                run.want(*cell, *attempts, avoid, now);
+            for (again, avoid) in next.again.iter().zip(&avoided) {
+                run.want(again.cell, again.attempts, again.reruns, avoid, now);
             }
         }
         let fail_fast = next.failed && run.fail_fast && run.stopped.is_none();

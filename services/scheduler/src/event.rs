@@ -102,6 +102,8 @@ pub struct Work {
     /// After a restart: how many more attempts each cell in `tried` without a verdict waits for; a cell that is not
     /// named here gets what it lacks of `repeat`, and one at least.
     pub again: Vec<Again>,
+    /// How many reruns all cells may take together, or may still take after a restart; none: no limit.
+    pub reruns_left: Option<u64>,
 }
 
 /// What an agent said of its host.

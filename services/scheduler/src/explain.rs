@@ -84,6 +84,13 @@ impl Scheduler {
             waits.push(Wait::Parallel { most });
             return waits;
         }
+        if let Some(left) = run.reruns.closed()
+            && run.next_fresh().is_none()
+            && run.wants.values().all(|want| want.rerun)
+        {
+            waits.push(Wait::Reruns { left });
+            return waits;
+        }
         if able == 0 {
             return waits;
         }

@@ -127,9 +127,10 @@ impl Scheduler {
         if !run.rounds.is_empty() {
             return self.pick_in_rounds(now, host, run);
         }
+        let reruns = run.reruns.closed().is_none();
         let mut wants = run.wants.iter().take(WANTS_SEEN_MOST);
         wants
-            .find(|(_, want)| self.may_run(now, host, run, want))
+            .find(|(_, want)| (reruns || !want.rerun) && self.may_run(now, host, run, want))
             .map(|(number, _)| Pick::Want(*number))
             .or_else(|| {
                 let host = self.hosts.get(host)?;

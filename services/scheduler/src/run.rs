@@ -4,8 +4,9 @@
 //! for ever: an open cell knows its last one; a settled one had `repeat` of them unless `odd` says otherwise.
 
 mod cell;
+mod reruns;
+mod wants;
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use regatta_model::matrix::Kinds;
@@ -20,6 +21,7 @@ use crate::settled::Settled;
 
 use cell::Open;
 pub(crate) use cell::{Pick, Want, WantKey};
+use reruns::Reruns;
 
 /// A run's place in the order of submission.
 pub(crate) type RunIndex = u64;
@@ -64,6 +66,8 @@ pub(crate) struct Run {
     /// Further attempts, in the order in which they are placed.
     pub(crate) wants: BTreeMap<WantKey, Want>,
     next_want: u64,
+    /// How many of them may begin that are beyond what the matrix asks for.
+    pub(crate) reruns: Reruns,
     /// The first fresh cell, or `cells`.
     cursor: CellNumber,
     pub(crate) kinds: Kinds,
@@ -101,6 +105,7 @@ impl Run {
             open: BTreeMap::new(),
             wants: BTreeMap::new(),
             next_want: 0,
+            reruns: Reruns::new(work.reruns_left),
             cursor: 0,
             kinds: work.kinds.clone(),
             fronts: Vec::new(),
@@ -133,7 +138,7 @@ impl Run {
                     },
                 );
                 if !named.contains(&cell) {
-                    run.want(cell, run.repeat.saturating_sub(last).max(1), &[], now);
+                    run.want(cell, run.repeat.saturating_sub(last).max(1), 0, &[], now);
                 }
             }
         }
@@ -141,17 +146,12 @@ impl Run {
         let in_rounds = work.rounds.iter().flatten().copied();
         for cell in in_rounds.filter(|cell| *cell < work.cells) {
             if !run.had_verdict.contains(cell) && !run.open.contains_key(&cell) {
-                run.want(cell, run.repeat, &[], now);
+                run.want(cell, run.repeat, 0, &[], now);
             }
         }
         run.advance();
         run.find_fronts();
         run
-    }
-
-    /// What waits of a cell, in the order in which it was asked for.
-    pub(crate) fn wants_of(&self, cell: CellNumber) -> &[WantKey] {
-        self.open.get(&cell).map_or(&[], |open| &open.wants)
     }
 
     /// Tells the rounds whether something of a cell waits.
@@ -175,52 +175,6 @@ impl Run {
         self.held
             .range(range)
             .map(|(&(_, ordinal), &host)| (ordinal, host))
-    }
-
-    /// Sees to it that so many attempts of the cell are under way or waiting.
-    pub(crate) fn want(
-        &mut self,
-        cell: CellNumber,
-        attempts: u32,
-        avoid: &[HostIndex],
-        now: Moment,
-    ) {
-        if cell >= self.cells || attempts == 0 {
-            return;
-        }
-        let held: Vec<Ordinal> = self.held_of(cell).map(|(ordinal, _)| ordinal).collect();
-        if self.is_settled(cell) {
-            self.settled -= 1;
-            let last = self.odd.remove(&cell).unwrap_or(self.repeat);
-            self.open.insert(
-                cell,
-                Open {
-                    last,
-                    floor: last,
-                    leaving: held.clone(),
-                    ..Open::default()
-                },
-            );
-        }
-        let open = self.open.entry(cell).or_default();
-        let staying = held.iter().filter(|held| !open.leaving.contains(held));
-        let has = u32::try_from(staying.count() + open.wants.len()).unwrap_or(u32::MAX);
-        for _ in has..attempts.min(WAITING_MOST) {
-            let key = (Reverse(open.last), self.next_want);
-            self.wants.insert(
-                key,
-                Want {
-                    cell,
-                    avoid: avoid.to_vec(),
-                    since: now,
-                },
-            );
-            open.wants.push(key);
-            self.next_want += 1;
-        }
-        self.update_rounds(cell);
-        self.advance();
-        self.advance_front(cell);
     }
 
     /// The cell has its verdict: nothing more is wanted of it. `ordinal` was its attempt.
@@ -247,13 +201,16 @@ impl Run {
         host: HostIndex,
         now: Moment,
     ) -> Option<(CellNumber, Ordinal)> {
-        let cell = match pick {
+        let (cell, rerun) = match pick {
             Pick::Fresh(cell) => {
                 let passes = cell != self.cursor;
                 self.passed = if passes { self.passed + 1 } else { 0 };
-                cell
+                (cell, false)
             }
-            Pick::Want(number) => self.wants.remove(&number)?.cell,
+            Pick::Want(number) => {
+                let want = self.wants.remove(&number)?;
+                (want.cell, want.rerun)
+            }
         };
         let open = self.open.entry(cell).or_default();
         open.last = open.last.checked_add(1)?;
@@ -263,10 +220,13 @@ impl Run {
             open.wants.retain(|want| *want != number);
         }
         self.held.insert((cell, ordinal), host);
+        if rerun {
+            self.reruns.began(cell, ordinal);
+        }
         self.rounds.gave(cell, host);
         self.update_rounds(cell);
         if matches!(pick, Pick::Fresh(_)) {
-            self.want(cell, self.repeat, &[], now);
+            self.want(cell, self.repeat, 0, &[], now);
         }
         Some((cell, ordinal))
     }
@@ -290,16 +250,23 @@ impl Run {
         }
         open.given.push(ordinal);
         open.last = open.last.max(ordinal);
-        if let Some(want) = open.wants.pop() {
-            self.wants.remove(&want);
+        let want = open.wants.pop().and_then(|want| self.wants.remove(&want));
+        if want.is_some_and(|want| want.rerun) {
+            self.reruns.began(cell, ordinal);
         }
         self.held.insert((cell, ordinal), host);
         self.rounds.gave(cell, host);
         self.update_rounds(cell);
         if fresh {
-            self.want(cell, self.repeat, &[], now);
+            self.want(cell, self.repeat, 0, &[], now);
         }
         true
+    }
+
+    /// No host holds this attempt any more.
+    pub(crate) fn let_go(&mut self, cell: CellNumber, ordinal: Ordinal) {
+        self.held.remove(&(cell, ordinal));
+        self.reruns.ended(cell, ordinal);
     }
 
     /// Whether the cell or the attempt was ever seen: for the reason of a revocation.

@@ -248,7 +248,7 @@ impl Scheduler {
             .get_mut(index)
             .is_some_and(|host| host.release(key));
         if let Some(run) = self.runs.get_mut(&key.run) {
-            run.held.remove(&(key.cell, key.ordinal));
+            run.let_go(key.cell, key.ordinal);
             run.placed -= u64::from(had_place);
         }
         self.move_up(index);
@@ -311,7 +311,7 @@ impl Scheduler {
         for (key, hold) in host.take_all() {
             touched.insert(key.run);
             if let Some(run) = self.runs.get_mut(&key.run) {
-                run.held.remove(&(key.cell, key.ordinal));
+                run.let_go(key.cell, key.ordinal);
                 run.placed -= u64::from(hold.placed);
                 let run = run.id.clone();
                 let attempt = AttemptId {

@@ -109,6 +109,7 @@ fn again(cell: u64, attempts: u32, avoid: &[&str]) -> Next {
         again: vec![Again {
             cell,
             attempts,
+            reruns: attempts,
             avoid,
         }],
         ..Next::default()

@@ -172,6 +172,7 @@ impl Book {
         if had_some && self.is_used_up() {
             self.give_up_reruns(&mut next, &mut reached);
         }
+        next.reruns_left = self.reruns_left();
         (next, reached)
     }
 

@@ -24,7 +24,7 @@ const CELLS_AT_ONCE: u64 = 20;
 impl World {
     /// As the actor takes up a run.
     pub(super) fn take_up(&mut self, leading: &mut Leading, id: RunId, row: RunRow) {
-        let mut book = Book::new(Arc::clone(&row.matrix), policy(&row));
+        let mut book = Book::new(Arc::clone(&row.matrix), self.policy(&row));
         let mut taken_up = TakenUp::default();
         let none = Ends::new();
         let ends: Vec<_> = self.db.ends.get(&id).unwrap_or(&none).iter().collect();
@@ -48,6 +48,7 @@ impl World {
             settled: taken_up.settled,
             tried: taken_up.tried,
             again: taken_up.again,
+            reruns_left: book.reruns_left(),
             ..self.work(&row)
         };
         let cancelled = row.cancelled;
@@ -60,6 +61,14 @@ impl World {
         if cancelled && self.setup.plant != Some(Plant::CancelForgotten) {
             self.apply(leading, Event::Cancelled { run: id });
         }
+    }
+
+    fn policy(&self, row: &RunRow) -> judge::Policy {
+        let mut policy = judge::Policy::of(&row.matrix);
+        if self.setup.plant == Some(Plant::WholeBudgetIgnored) {
+            policy.in_all = None;
+        }
+        policy
     }
 
     /// What the scheduler is told of a run.
@@ -92,10 +101,11 @@ impl World {
                 let row = self.planned[index].row.clone();
                 leading.turn.batch.runs.push((id.clone(), row.clone()));
                 let mut work = self.work(&row);
+                work.reruns_left = self.policy(&row).in_all.map(u64::from);
                 if self.setup.plant == Some(Plant::ShareIgnored) && index == 0 {
                     work.priority += 1;
                 }
-                let book = Book::new(Arc::clone(&row.matrix), policy(&row));
+                let book = Book::new(Arc::clone(&row.matrix), self.policy(&row));
                 leading.runs.insert(id.clone(), Open { row, book });
                 let work = Box::new(work);
                 self.apply(leading, Event::Submitted { run: id, work });
@@ -383,6 +393,7 @@ impl World {
                 next.again = vec![Again {
                     cell: attempt.cell,
                     attempts: 1,
+                    reruns: 1,
                     avoid: judge::hosts(facts),
                 }];
             }
@@ -499,8 +510,4 @@ fn counts(
         .is_some_and(|(holder, incarnation, given)| {
             holder == *host && life >= incarnation && generation == given
         })
-}
-
-fn policy(row: &RunRow) -> judge::Policy {
-    judge::Policy::of(&row.matrix)
 }

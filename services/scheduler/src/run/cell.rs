@@ -31,6 +31,8 @@ pub(crate) type WantKey = (Reverse<Ordinal>, u64);
 pub(crate) struct Want {
     pub(crate) cell: CellNumber,
     pub(crate) avoid: Vec<HostIndex>,
+    /// Whether it is beyond what the matrix asks for.
+    pub(crate) rerun: bool,
     pub(crate) since: Moment,
 }
 

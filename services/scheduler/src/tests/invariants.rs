@@ -188,6 +188,7 @@ impl World {
                             again: vec![Again {
                                 cell,
                                 attempts: 1,
+                                reruns: 1,
                                 avoid: vec![host],
                             }],
                             ..Next::default()
@@ -327,6 +328,7 @@ impl World {
                 again: vec![Again {
                     cell,
                     attempts: missing,
+                    reruns: 0,
                     avoid: Vec::new(),
                 }],
                 ..Next::default()

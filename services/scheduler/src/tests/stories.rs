@@ -393,6 +393,38 @@ fn a_cell_that_was_run_again_comes_to_its_end_before_the_reruns_of_others_begin(
 }
 
 #[test]
+fn of_the_reruns_that_a_run_may_still_take_only_a_part_is_under_way_at_once() {
+    let mut course = Course::new();
+    let wanted = Work {
+        reruns_left: Some(24),
+        ..work(6)
+    };
+    course.submit("r", wanted);
+    course.sync("a", state(20, &[]));
+    let mut ended = |cell, ordinal, left| {
+        let next = Next {
+            reruns_left: Some(left),
+            ..again(cell, 2, &[])
+        };
+        let effects = course.record(&attempt("r", cell, ordinal), next);
+        let assigned = |effect: &&Effect| matches!(effect, Effect::Assign { .. });
+        effects.iter().filter(assigned).count()
+    };
+    assert_eq!(ended(0, 1, 24), 2);
+    assert_eq!(ended(1, 1, 24), 1, "an eighth of 24 is under way");
+    assert_eq!(ended(2, 1, 24), 0);
+    assert_eq!(ended(0, 2, 23), 0, "of 23 it is two");
+    assert_eq!(ended(0, 3, 22), 1);
+    assert_eq!(ended(0, 4, 2), 1, "the last two");
+    assert_eq!(ended(0, 5, 1), 0);
+    let explanation = course.scheduler.explain(&run("r")).unwrap();
+    assert_eq!(
+        explanation.waits,
+        [regatta_model::wait::Wait::Reruns { left: 1 }]
+    );
+}
+
+#[test]
 fn shares_are_fair_priorities_go_first_and_parallel_is_a_limit() {
     let mut course = Course::new();
     course.submit("big", work(100));

@@ -81,6 +81,7 @@ impl OpenRun {
             rounds: matrix.metric_groups(),
             exclusive: matrix.is_exclusive(),
             fresh: true,
+            reruns_left: self.book.reruns_left(),
             ..Work::default()
         }
     }

@@ -18,10 +18,15 @@ fn decisive(facts: &[AttemptFacts]) -> u64 {
 }
 
 impl Book {
+    /// How many reruns the run may still take; none: no limit.
+    pub fn reruns_left(&self) -> Option<u64> {
+        let most = self.policy.in_all?;
+        Some(u64::from(most).saturating_sub(self.reruns))
+    }
+
     /// Whether the run may have no further reruns.
     pub(super) fn is_used_up(&self) -> bool {
-        let most = self.policy.in_all;
-        most.is_some_and(|most| self.reruns >= u64::from(most))
+        self.reruns_left() == Some(0)
     }
 
     /// The same decision, without the reruns that the run may not have any more.
@@ -48,8 +53,8 @@ impl Book {
     }
 
     /// How many attempts are still to come that the matrix asks for.
-    fn lacking(&self, cell: CellNumber) -> u32 {
-        if self.verdict(cell).is_some() {
+    pub(super) fn lacking(&self, cell: CellNumber) -> u32 {
+        if self.passed.contains(cell) {
             return 0;
         }
         let had = u32::try_from(decisive(self.facts(cell))).unwrap_or(u32::MAX);

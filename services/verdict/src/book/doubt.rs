@@ -69,6 +69,7 @@ impl Book {
             all.again.extend(next.again);
         }
         self.keep_what_holds(&mut all);
+        all.reruns_left = self.reruns_left();
         all
     }
 
@@ -86,6 +87,7 @@ impl Book {
         next.settles.extend(said.settles);
         next.again.extend(said.again);
         self.keep_what_holds(&mut next);
+        next.reruns_left = self.reruns_left();
         next
     }
 }

@@ -229,6 +229,7 @@ impl Book {
             next.again.push(Again {
                 cell,
                 attempts,
+                reruns: attempts.saturating_sub(self.lacking(cell)),
                 avoid: avoid.unwrap_or_default(),
             });
         }

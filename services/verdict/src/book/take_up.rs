@@ -63,6 +63,7 @@ impl Book {
             to.again.push(Again {
                 cell,
                 attempts: 1,
+                reruns: 0,
                 avoid: judge::hosts(self.facts(cell)),
             });
         }
@@ -82,6 +83,7 @@ impl Book {
         to.again.extend(waits.map(|(cell, _)| Again {
             cell: *cell,
             attempts: 0,
+            reruns: 0,
             avoid: Vec::new(),
         }));
         let settled = self
