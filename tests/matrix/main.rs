@@ -7,6 +7,7 @@ mod commits;
 mod good;
 mod hostile;
 mod pytest;
+mod shards;
 mod wrong;
 
 use std::path::PathBuf;

@@ -128,6 +128,19 @@ fn a_package_takes_as_long_as_its_tests_without_their_subtests() {
 }
 
 #[test]
+fn a_file_takes_as_long_as_its_tests_whatever_they_are_called() {
+    let said = Said::of(&[
+        ("/src/a.test.js::GET /ships", 5),
+        ("/src/a.test.js::ships > a::b", 4),
+        ("/src/b.test.js", 1),
+    ]);
+    assert_eq!(
+        expected(&[vec![said.timed()]], ShardUnit::File),
+        known(&[("/src/a.test.js", 9), ("/src/b.test.js", 1)])
+    );
+}
+
+#[test]
 fn a_plan_that_somebody_else_wrote_is_read_as_far_as_it_is_one() {
     let read = Plan::parse("a\t1\nno line\n\tx\nb with  blanks\t[x]\t0\nc\t-1\n");
     assert_eq!(read.to_text(), "a\t1\nb with  blanks\t[x]\t0\n");

@@ -61,8 +61,11 @@ pub enum ShardUnit {
     /// Cases, by their names in reports.
     #[default]
     Case,
-    /// What stands before the first `::` of a case's name: a package, all of whose tests one process runs.
+    /// What stands before the first `::` of a case's name: a package of Go, all of whose tests one process runs. Of its tests,
+    /// those with a `/` are parts of others, and their time of the others'.
     Package,
+    /// The same: a file, all of whose tests run one after the other.
+    File,
 }
 
 /// Version of how a set-up layer is made.

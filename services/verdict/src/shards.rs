@@ -34,7 +34,9 @@ pub struct Plan {
 fn unit(name: &str, unit: ShardUnit) -> &str {
     match unit {
         ShardUnit::Case => name,
-        ShardUnit::Package => name.split_once("::").map_or(name, |(package, _)| package),
+        ShardUnit::Package | ShardUnit::File => {
+            name.split_once("::").map_or(name, |(whole, _)| whole)
+        }
     }
 }
 

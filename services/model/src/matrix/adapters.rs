@@ -10,6 +10,7 @@ use crate::plan::ShardUnit;
 use super::finding::{Finding, quote};
 use super::read::{Map, Read, Reader, Spanned, written};
 use super::scalars::Text;
+use super::sharded;
 use super::tree::{Kind, Node};
 use super::written::{Run, Step, Timeout};
 
@@ -30,93 +31,12 @@ pub(super) struct Tool {
     first: Option<&'static str>,
 }
 
-/// pytest has no option for it: a plugin leaves the tests of other shards out, by the plan of shards or, where that does not name
-/// them, by the hash of their ids. So each runs in exactly one shard, whatever the plan says, since all shards have the same. The
-/// name of a test in it is that of its JUnit. It is a file, so that workers of pytest-xdist load it as well. Of few tests, a
-/// shard may get none: that all of them do is seen in the report.
-const PYTEST_SHARDED: &str = r#": >"$TEST_SHARD_STATUS_FILE"
-plugin=$(mktemp -d)
-cat >"$plugin/regatta_shard.py" <<'END'
-import os, re, zlib, pytest
-index, total = int(os.environ["TEST_SHARD_INDEX"]), int(os.environ["TEST_TOTAL_SHARDS"])
-plan = {}
-if os.environ.get("REGATTA_SHARDS"):
-    with open(os.environ["REGATTA_SHARDS"], encoding="utf-8", newline="\n") as lines:
-        for line in lines:
-            name, _, shard = line.rstrip("\n").rpartition("\t")
-            if re.match("[0-9]+$", shard) and int(shard) < total:
-                plan[name] = int(shard)
-
-def case(nodeid):
-    address, bracket, parameters = nodeid.partition("[")
-    names = address.split("::")
-    names[0] = re.sub(r"\.py$", "", names[0].replace("/", "."))
-    names[-1] += bracket + parameters
-    return "::".join([".".join(names[:-1]), names[-1]])
-
-def shard(item):
-    planned = plan.get(case(item.nodeid))
-    return zlib.crc32(item.nodeid.encode("utf-8", "replace")) % total if planned is None else planned
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config, items):
-    mine = lambda item: shard(item) == index
-    others = [item for item in items if not mine(item)]
-    if others:
-        config.hook.pytest_deselected(items=others)
-        items[:] = filter(mine, items)
-
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session, exitstatus):
-    if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
-        session.exitstatus = 0
-END
-PYTHONPATH="$plugin${PYTHONPATH:+:$PYTHONPATH}"; export PYTHONPATH
-exec pytest -p regatta_shard --junitxml="$REGATTA_RESULTS/pytest.xml" "$@""#;
-
-/// Go has no option for it: a shard tests the packages that the plan of shards gives it, and of those that it does not name its
-/// part by a hash of their paths; without a plan, every Nth package of N shards. What begins with `-` is an option, with its
-/// value after `=`; of those, the ones that choose files are for `go list` as well.
-const GO_SHARDED: &str = r#"set -f
-packages= choose=
-for word do
-  shift
-  case $word in
-    -tags=*|-mod=*|-modfile=*|-race|-msan|-asan) choose="$choose $word"; set -- "$@" "$word" ;;
-    -*) set -- "$@" "$word" ;;
-    *) packages="$packages $word" ;;
-  esac
-done
-packages=$(go list $choose -- ${packages:-.})
-packages=$(printf '%s
-' "$packages" | awk -v total="$TEST_TOTAL_SHARDS" -v mine="$TEST_SHARD_INDEX" -v plan="${REGATTA_SHARDS-}" '
-  BEGIN {
-    for (code = 1; code < 128; code++) ord[sprintf("%c", code)] = code
-    while (plan != "" && (getline line < plan) > 0) {
-      split(line, part, "\t")
-      if (part[2] ~ /^[0-9]+$/ && part[2] + 0 < total) shards[part[1]] = part[2] + 0
-    }
-  }
-  plan == "" { if ((NR - 1) % total == mine) print; next }
-  $0 in shards { if (shards[$0] == mine) print; next }
-  {
-    hash = 0
-    for (at = 1; at <= length($0); at++) hash = (hash * 31 + ord[substr($0, at, 1)]) % 1000003
-    if (hash % total == mine) print
-  }')
-: >"$TEST_SHARD_STATUS_FILE"
-if [ -z "$packages" ]; then
-  echo '{"Action":"skip","Package":"none in this shard"}' >"$REGATTA_RESULTS/go.json"
-  exit 0
-fi
-exec go test -json "$@" $packages >"$REGATTA_RESULTS/go.json""#;
-
 /// Every tool, in the order of [`Keys::tools`].
 const TOOLS: [Tool; 5] = [
     Tool {
         key: "pytest",
         script: r#"exec pytest --junitxml="$REGATTA_RESULTS/pytest.xml" "$@""#,
-        sharded: PYTEST_SHARDED,
+        sharded: sharded::PYTEST,
         results: "pytest.xml",
         unit: ShardUnit::Case,
         first: None,
@@ -125,8 +45,7 @@ const TOOLS: [Tool; 5] = [
     Tool {
         key: "cargo-nextest",
         script: r#"NEXTEST_EXPERIMENTAL_LIBTEST_JSON=1; export NEXTEST_EXPERIMENTAL_LIBTEST_JSON; exec cargo nextest run --message-format libtest-json-plus "$@" >"$REGATTA_RESULTS/nextest.json""#,
-        // Of few tests, a shard may get none, and then writes no event: hence the suite without tests.
-        sharded: r#": >"$TEST_SHARD_STATUS_FILE"; printf '%s\n' '{"type":"suite","event":"started","test_count":0}' '{"type":"suite","event":"ok"}' >"$REGATTA_RESULTS/nextest.json"; NEXTEST_EXPERIMENTAL_LIBTEST_JSON=1; NEXTEST_NO_TESTS=pass; export NEXTEST_EXPERIMENTAL_LIBTEST_JSON NEXTEST_NO_TESTS; exec cargo nextest run --message-format libtest-json-plus --partition "hash:$((TEST_SHARD_INDEX + 1))/$TEST_TOTAL_SHARDS" "$@" >>"$REGATTA_RESULTS/nextest.json""#,
+        sharded: sharded::NEXTEST,
         results: "nextest.json",
         unit: ShardUnit::Case,
         first: None,
@@ -134,7 +53,7 @@ const TOOLS: [Tool; 5] = [
     Tool {
         key: "go",
         script: r#"exec go test -json "$@" >"$REGATTA_RESULTS/go.json""#,
-        sharded: GO_SHARDED,
+        sharded: sharded::GO,
         results: "go.json",
         unit: ShardUnit::Package,
         first: None,
@@ -142,18 +61,17 @@ const TOOLS: [Tool; 5] = [
     Tool {
         key: "jest",
         script: r#"PATH="$PWD/node_modules/.bin:$PATH"; export PATH; exec jest --ci --json --outputFile="$REGATTA_RESULTS/jest.json" "$@""#,
-        // Jest 28 and later. Of few files, a shard may get none.
-        sharded: r#": >"$TEST_SHARD_STATUS_FILE"; PATH="$PWD/node_modules/.bin:$PATH"; export PATH; exec jest --ci --json --outputFile="$REGATTA_RESULTS/jest.json" --shard="$((TEST_SHARD_INDEX + 1))/$TEST_TOTAL_SHARDS" --passWithNoTests "$@""#,
+        // Jest 28 and later.
+        sharded: sharded::JEST,
         results: "jest.json",
-        unit: ShardUnit::Case,
+        unit: ShardUnit::File,
         first: None,
     },
     // CMake 3.21 and later.
     Tool {
         key: "ctest",
         script: r#"exec ctest --output-junit "$REGATTA_RESULTS/ctest.xml" --test-dir "$@""#,
-        // Of few tests, a shard may get none: test 0, which there never is, keeps it from running all of them.
-        sharded: r#": >"$TEST_SHARD_STATUS_FILE"; exec ctest --output-junit "$REGATTA_RESULTS/ctest.xml" -I "$((TEST_SHARD_INDEX + 1)),,$TEST_TOTAL_SHARDS,0" --test-dir "$@""#,
+        sharded: sharded::CTEST,
         results: "ctest.xml",
         unit: ShardUnit::Case,
         first: Some("the build directory, such as build"),

@@ -25,6 +25,7 @@ mod restrict;
 mod scalars;
 mod schema;
 mod select;
+mod sharded;
 mod steps;
 mod template;
 mod tree;
