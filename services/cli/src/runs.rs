@@ -102,6 +102,8 @@ pub(crate) async fn status(context: &Context, options: &StatusArgs) -> Result<Ex
     anstream::println!("name       {}", run.name);
     let looking = if run.bisecting {
         ", and looked into further"
+    } else if run.deep && !run.state.is_over() {
+        ", with what was unresolved"
     } else {
         ""
     };
