@@ -148,3 +148,39 @@ fn a_run_takes_no_more_reruns_than_it_may_and_says_so() {
         "{text}"
     );
 }
+
+#[test]
+fn a_run_that_runs_on_is_over_with_what_it_has_once_it_is_cancelled() {
+    regatta_tests::need_root();
+    let server = Server::start(10);
+    busybox::import(&server.data);
+    let _host = Host::start(&server, "one", 2);
+    // From the third attempt of a version on, none ends.
+    let text = matrix(
+        "{at-most: 2, deep: true}",
+        "[ $n -lt 4 ] || exec sleep 1000",
+    );
+    let file = server.data.file("matrix.yaml", &text);
+    let file = file.to_str().unwrap();
+    let client = |words: &[&str]| {
+        server
+            .data
+            .run([words, &["--server", &server.url]].concat())
+    };
+    let run = client(&["submit", file]).expect(0).out.trim().to_owned();
+    let path = format!("/api/v1/runs/{run}");
+    let now = || server.get(&path).unwrap_or_default();
+    wait_until("it runs on", Duration::from_secs(60), || {
+        let run = now();
+        run["deep"] == true && run["progress"]["running"].as_u64() > Some(0)
+    });
+    let said = client(&["cancel", &run]).expect(0).err;
+    assert!(said.contains("runs on no further"), "{said}");
+    wait_until("it is over", Duration::from_secs(60), || {
+        now()["state"] == "finished" && now()["bisecting"] != true
+    });
+    assert_eq!(now()["progress"]["settled"], 2, "{:#}", now());
+    let report = server.get(&format!("{path}/report")).unwrap();
+    assert_eq!(report["conclusion"], "unresolved", "{report:#}");
+    assert_eq!(kinds(&report), ["unresolved"]);
+}

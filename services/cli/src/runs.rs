@@ -155,7 +155,12 @@ pub(crate) async fn cancel(context: &Context, run: &str) -> Result<ExitCode, Fai
     if context.global.json {
         print_json(&after)?;
     }
-    if before.bisecting {
+    if before.deep && !before.state.is_over() {
+        context.say(format!(
+            "run {} runs on no further with what was unresolved",
+            before.run
+        ));
+    } else if before.bisecting {
         context.say(format!("run {} is not looked into any further", before.run));
     } else if before.state.is_over() {
         context.say(format!(

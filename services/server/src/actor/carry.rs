@@ -201,13 +201,18 @@ impl Actor {
             return;
         };
         let old = run.head.summary.state;
-        let state = if cancelled || run.head.cancelled {
+        let cancelled = cancelled || run.head.cancelled;
+        let state = if cancelled && !run.head.summary.deep {
             RunState::Cancelled
         } else {
             RunState::Finished
         };
+        if cancelled && state == RunState::Finished {
+            // It only went on for what it had left unresolved: it is over with what it has.
+            run.book.stop_reruns();
+        }
         self.turn.batch.states.push(run.set_state(state));
-        run.head.summary.bisecting = state == RunState::Finished && run.is_looked_into();
+        run.head.summary.bisecting = !cancelled && run.is_looked_into();
         self.change_state(old, state);
         self.turn.touched.remove(id);
         self.turn.over.insert(id.clone(), run.head);

@@ -61,6 +61,12 @@ impl Book {
         self.policy.repeat.max(1).saturating_sub(had)
     }
 
+    /// Asks for no further rerun: what waits for some has its verdict by what there is.
+    pub fn stop_reruns(&mut self) {
+        self.policy.in_all = Some(0);
+        self.give_up_reruns(&mut Next::default(), &mut Vec::new());
+    }
+
     /// Judges all cells anew that wait, now that there are no further reruns.
     pub(super) fn give_up_reruns(&mut self, next: &mut Next, reached: &mut Vec<Reached>) {
         let waiting = self.begun.iter().filter(|(_, begun)| {
