@@ -87,6 +87,22 @@ fn a_break_that_shows_half_the_time_is_not_the_doing_of_a_later_version() {
 }
 
 #[test]
+fn what_a_version_before_broke_is_neither_asked_again_nor_a_drift() {
+    let values = (1..=12).map(|n| n.to_string()).collect::<Vec<_>>();
+    let matrix = matrix(&values.join(", "), "previous", "repeat: 3");
+    // Version 11 broke it, so that it fails in two of three runs.
+    let report = Race::run(&matrix, |values, ordinal| {
+        let version: u32 = values["v"].parse().unwrap();
+        a_fails(version >= 11 && !ordinal.is_multiple_of(3))
+    })
+    .report();
+    let kinds: Vec<FindingKind> = texts(&report).iter().map(|text| text.0).collect();
+    assert_eq!(kinds, [FindingKind::Regression], "{:#?}", texts(&report));
+    assert_eq!(report.findings[0].first_bad.as_deref(), Some("11"));
+    assert!(report.cells[11].attempts.len() < 6);
+}
+
+#[test]
 fn how_sure_a_mended_case_is_does_not_depend_on_what_broke_beside_it() {
     let matrix = matrix("1, 2", "1", "repeat: 6");
     // `a` fails with 1 and never with 2; `b` the other way round, but now and then only.

@@ -36,6 +36,7 @@ fn sides(candidate: &str, baseline: &str) -> Sides {
         earlier: record(&".".repeat(20)),
         reruns: candidate.reruns.runs,
         controls: baseline.reruns.runs,
+        broken_before: false,
     }
 }
 

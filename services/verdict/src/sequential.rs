@@ -146,6 +146,8 @@ pub struct Sides {
     pub reruns: u32,
     /// Reruns of the baseline's cell.
     pub controls: u32,
+    /// Whether the baseline is known to have broken it itself: then nobody asks whether the candidate did.
+    pub broken_before: bool,
 }
 
 /// What the evidence comes to.
@@ -199,6 +201,12 @@ fn score_of(
     (PRIOR / (1.0 - PRIOR)).ln() + broken.ln() - flaky.ln()
 }
 
+/// Whether a cell broke a case, by what those before it say and without a question of its own. `before`: their runs.
+pub(crate) fn is_broken(cell: Record, before: Record, error_rate: f64) -> bool {
+    let asked = cell.failed > 0 && before.runs > 0;
+    asked && score(before, cell, Depth::Usual, false) >= odds(error_rate.clamp(1e-9, 0.499))
+}
+
 /// The probability that belongs to a score.
 pub fn probability(score: f64) -> f64 {
     1.0 / (1.0 + (-score).exp())
@@ -249,7 +257,10 @@ impl Sides {
     /// Whether there is a question: the candidate failed it, and the baseline ran it and is not known to fail it.
     pub fn is_open(&self) -> bool {
         let baseline = self.baseline.all();
-        self.candidate.all().failed > 0 && baseline.runs > 0 && !baseline.only_failed()
+        !self.broken_before
+            && self.candidate.all().failed > 0
+            && baseline.runs > 0
+            && !baseline.only_failed()
     }
 
     /// What the evidence comes to, where there is a question.

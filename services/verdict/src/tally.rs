@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::sequential::{Record, Sides, Told};
+use crate::sequential::{Record, Sides, Told, is_broken};
 
 /// Counts of a cell; `K` names a case.
 #[derive(Clone, Debug, Default)]
@@ -41,14 +41,22 @@ impl<K: Ord + Copy> Part<K> {
     }
 }
 
-/// What cells before a baseline say of a case, but for those that always fail it: there it is broken.
+/// What cells say of a case, the oldest last, but for those that broke it: those that always fail it, and those that fail it
+/// more often than what was `before` them, and those that pass it, explain. `before` is counted as well.
 pub(crate) fn by_chance<'a, K: Ord + Copy + 'a>(
-    line: impl Iterator<Item = &'a Tally<K>>,
+    before: Record,
+    line: impl DoubleEndedIterator<Item = &'a Tally<K>>,
     case: Option<K>,
+    error_rate: f64,
 ) -> Record {
-    line.map(|tally| tally.of(case).all())
-        .filter(|record| !record.only_failed())
-        .fold(Record::default(), Record::and)
+    let records = line.rev().map(|tally| tally.of(case).all());
+    let (failed, passed): (Vec<Record>, Vec<Record>) =
+        records.partition(|record| record.failed > 0);
+    let before = passed.into_iter().fold(before, Record::and);
+    failed.into_iter().fold(before, |before, record| {
+        let broken = record.only_failed() || is_broken(record, before, error_rate);
+        if broken { before } else { before.and(record) }
+    })
 }
 
 impl<K: Ord + Copy> Tally<K> {
@@ -120,6 +128,7 @@ impl<K: Ord + Copy> Tally<K> {
             earlier,
             reruns: self.reruns.attempts,
             controls: baseline.reruns.attempts,
+            broken_before: false,
         }
     }
 }

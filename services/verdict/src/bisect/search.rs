@@ -214,6 +214,7 @@ impl Group {
             earlier: Record::default(),
             reruns: bad_told.reruns.runs,
             controls: good_told.reruns.runs,
+            broken_before: false,
         };
         let confirmed = sides.answer(rule);
         let Confirmed::Ask {

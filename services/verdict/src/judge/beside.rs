@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use regatta_model::Outcome;
 
 use super::{AttemptFacts, Baseline, Policy};
-use crate::sequential::{Answer, Record, Sides};
+use crate::sequential::{Answer, Record, Sides, is_broken};
 use crate::tally::{Tally, by_chance};
 
 /// How a cell stands beside its baseline.
@@ -62,8 +62,9 @@ impl Beside {
                 failed: 0,
                 runs: baseline.line.passed,
             };
-            let earlier = earlier.and(passed).and(by_chance(line.iter(), case));
-            let mut sides = candidate.beside(&before, earlier, case);
+            let line = by_chance(passed, line.iter(), case, rule.error_rate);
+            let mut sides = candidate.beside(&before, earlier.and(line), case);
+            sides.broken_before = is_broken(sides.baseline.all(), line, rule.error_rate);
             if baseline.spent {
                 sides.controls = u32::MAX;
             }

@@ -36,7 +36,12 @@ pub(super) fn findings(builder: &Builder<'_>, compared: &Compared) -> Vec<Findin
         let is_told = |case: CaseId| {
             comparison.is_some_and(|comparison| {
                 let cases = &builder.cases;
-                cases.has(&comparison.regressed, case) || cases.has(&comparison.open, case)
+                let told = [
+                    &comparison.regressed,
+                    &comparison.open,
+                    &comparison.broken_before,
+                ];
+                told.into_iter().any(|told| cases.has(told, case))
             })
         };
         for case in cell.flaky.iter().filter(|case| !is_told(**case)) {

@@ -37,6 +37,8 @@ pub(super) struct CellCompared {
     pub(super) whole: Option<Direction>,
     /// Cases that may have regressed, sorted by name: the reruns that were allowed do not tell.
     pub(super) open: Vec<CaseId>,
+    /// Cases that fail here at times, and that a version before broke, sorted by name.
+    pub(super) broken_before: Vec<CaseId>,
     /// How probable it is that what regressed did, where it is least probable; from 0 to 1.
     pub(super) surely_regressed: f64,
     /// The same of what is fixed.
@@ -57,6 +59,7 @@ impl CellCompared {
             missing: Vec::new(),
             whole: None,
             open: Vec::new(),
+            broken_before: Vec::new(),
             surely_regressed: 1.0,
             surely_fixed: 1.0,
             drifted: Vec::new(),

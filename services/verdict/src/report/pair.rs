@@ -12,7 +12,7 @@ use super::compare::CellCompared;
 use super::series::{Changed, Direction};
 use super::shards::{self, Parts};
 use crate::earlier::Earlier;
-use crate::sequential::{Answer, Depth, Record, Rule, Sides, probability, score};
+use crate::sequential::{Answer, Depth, Record, Rule, Sides, is_broken, probability, score};
 use crate::tally::{Tally, by_chance};
 
 /// How a case stands in a cell.
@@ -89,11 +89,17 @@ impl Pair<'_> {
         let (candidate, baseline) = (&self.candidate.parts, &self.baseline.parts);
         let earlier = (self.earlier)(place(baseline)).map(|earlier| earlier.of(name));
         let line = self.line.iter();
-        let line = line.filter_map(|parts| shards::tally(parts, place(parts)));
-        let earlier = earlier.unwrap_or_default().and(by_chance(line, case));
+        let line: Vec<&Tally<CaseId>> = line
+            .filter_map(|parts| shards::tally(parts, place(parts)))
+            .collect();
+        let error_rate = self.rule.error_rate;
+        let line = by_chance(Record::default(), line.into_iter(), case, error_rate);
         let none = Tally::default();
         let tally = |parts| shards::tally(parts, place(parts)).unwrap_or(&none);
-        tally(candidate).beside(tally(baseline), earlier, case)
+        let earlier = earlier.unwrap_or_default().and(line);
+        let mut sides = tally(candidate).beside(tally(baseline), earlier, case);
+        sides.broken_before = is_broken(sides.baseline.all(), line, error_rate);
+        sides
     }
 
     /// Whether the candidate broke what failed in one of its shards; none: nobody asks.
@@ -110,7 +116,8 @@ impl Pair<'_> {
             _ if case.is_some_and(|case| self.cases.has(self.baseline.known, case)) => return None,
             _ => {}
         }
-        if sides.candidate.all().failed == 0 || sides.baseline.all().only_failed() {
+        let before = sides.broken_before || sides.baseline.all().only_failed();
+        if sides.candidate.all().failed == 0 || before {
             return None;
         }
         if !sides.is_open() {
@@ -133,6 +140,8 @@ impl Pair<'_> {
         let mut unresolved = !missing.is_empty() && candidate.verdict == Verdict::Failed;
         for (case, shard) in shards::failing(&candidate.parts) {
             let Some((answer, sure)) = self.answer(case, shard) else {
+                let before = self.sides(case, shard).broken_before;
+                found.broken_before.extend(case.filter(|_| before));
                 continue;
             };
             match (answer, case) {
@@ -163,7 +172,14 @@ impl Pair<'_> {
         // Broken as a whole before, and in another way now.
         unresolved |= baseline.broken && !candidate.broken && found.whole.is_none();
         let by_name = |one: &CaseId, other: &CaseId| cases.name(*one).cmp(cases.name(*other));
-        for list in [&mut found.regressed, &mut found.open, &mut found.drifted] {
+        let CellCompared {
+            regressed,
+            open,
+            drifted,
+            broken_before,
+            ..
+        } = &mut found;
+        for list in [regressed, open, drifted, broken_before] {
             list.sort_by(by_name);
             list.dedup();
         }
