@@ -104,7 +104,7 @@ impl Builder<'_> {
             return compared;
         }
         for number in cells {
-            if let Some(comparison) = self.compare_cell(number) {
+            if let Some(comparison) = self.compare_cell(number, &compared) {
                 compared.cells.insert(number, comparison);
             }
         }
@@ -145,8 +145,8 @@ impl Builder<'_> {
             .is_some_and(|compare| compare.baseline == Baseline::Previous)
     }
 
-    /// None: the cell is a baseline itself.
-    fn compare_cell(&self, number: CellNumber) -> Option<CellCompared> {
+    /// None: the cell is a baseline itself. `compared` has the cells before it.
+    fn compare_cell(&self, number: CellNumber, compared: &Compared) -> Option<CellCompared> {
         let baseline_cell = self.baseline(number);
         let baseline = match baseline_cell {
             Some(cell) => self.values(cell),
@@ -162,11 +162,15 @@ impl Builder<'_> {
                     let shard = CellNumber::try_from(shard).ok()?;
                     self.earlier.get(&(baseline_cell? + shard))
                 };
+                let before = baseline_cell.and_then(|cell| compared.cells.get(&cell));
                 let pair = Pair {
                     candidate: &candidate,
                     baseline: &baseline,
                     earlier: &earlier,
                     line: baseline_cell.map_or_else(Vec::new, |cell| self.line(cell)),
+                    told: before.map_or([&[], &[]], |before| {
+                        [&before.regressed[..], &before.broken_before]
+                    }),
                     cases: &self.cases,
                     rule: self.rule,
                 };

@@ -77,6 +77,8 @@ pub(super) struct Pair<'a> {
     pub(super) earlier: &'a dyn Fn(usize) -> Option<&'a Earlier>,
     /// The cells before the baseline on its line.
     pub(super) line: Vec<Cow<'a, Parts>>,
+    /// Cases that the baseline, or one before it, is told to have broken, each list sorted by name.
+    pub(super) told: [&'a [CaseId]; 2],
     pub(super) cases: &'a Cases,
     pub(super) rule: Rule,
 }
@@ -139,8 +141,12 @@ impl Pair<'_> {
         // A test that failed and did not come to all of its cases may have failed before them.
         let mut unresolved = !missing.is_empty() && candidate.verdict == Verdict::Failed;
         for (case, shard) in shards::failing(&candidate.parts) {
-            let Some((answer, sure)) = self.answer(case, shard) else {
-                let before = self.sides(case, shard).broken_before;
+            // What the baseline is told to have broken it has not broken again, unless that is sure.
+            let told = case.is_some_and(|case| self.told.iter().any(|told| cases.has(told, case)));
+            let answer = self.answer(case, shard);
+            let answer = answer.filter(|(answer, _)| !told || *answer == Answer::Regressed);
+            let Some((answer, sure)) = answer else {
+                let before = told || self.sides(case, shard).broken_before;
                 found.broken_before.extend(case.filter(|_| before));
                 continue;
             };
