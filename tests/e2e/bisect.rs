@@ -75,6 +75,24 @@ fn a_case_that_stands_at_the_other_one_is_not_mistaken_for_it() {
 }
 
 #[test]
+fn a_case_that_there_is_not_is_no_case_that_nothing_broke() {
+    regatta_tests::need_root();
+    let data = Data::new();
+    busybox::import(&data);
+    let file = data.file("matrix.yaml", &matrix(5, 0, "none"));
+    let words = [
+        "bisect",
+        file.to_str().unwrap(),
+        "--axis",
+        "version",
+        "--case",
+        "saill",
+    ];
+    let done = data.run(words).expect(2);
+    assert!(done.err.contains("did you mean \"sail\""), "{}", done.err);
+}
+
+#[test]
 fn failures_by_chance_cost_attempts_and_name_no_other_version() {
     let (found, _) = bisect(&matrix(5, 5, "none"), &[], 1);
     assert_eq!(

@@ -12,6 +12,7 @@ use crate::args::BisectArgs;
 use crate::client::Client;
 use crate::context::{Context, Failure};
 use crate::git::Which;
+use crate::history;
 use crate::local::{self, Need, processors};
 use crate::pin::{self, Source};
 use crate::run::{give, ready};
@@ -61,7 +62,15 @@ pub(crate) async fn bisect(context: &Context, options: BisectArgs) -> Result<Exi
             values: &values,
             pins: Pins::default(),
         };
-        rounds.run(Search::new(wanted.clone()), slots).await
+        let found = rounds.run(Search::new(wanted.clone()), slots).await?;
+        if let (BisectedAs::None, Some(case)) = (found.result, &options.case) {
+            // Nothing breaks a case that there is not.
+            let ends = (options.axis.clone(), values.clone());
+            let probe = source.matrix.probe(&[ends], true);
+            let probe = probe.map_err(Failure::wrong)?;
+            history::known(client, probe.name(), case).await?;
+        }
+        Ok(found)
     };
     let found = local::with(context, Need::Attempts(slots), work).await?;
     if context.global.json {
@@ -92,14 +101,18 @@ impl Rounds<'_> {
     async fn run(&mut self, mut search: Search, slots: u32) -> Result<Bisected, Failure> {
         let width = usize::try_from(slots).unwrap_or(usize::MAX);
         loop {
+            let told = |search: &Search| {
+                let told = search.told().into_iter().next();
+                told.ok_or_else(|| Failure::platform("nothing is searched for"))
+            };
+            // Before the next round is counted.
+            let now = told(&search)?;
             let layers = search.next(width);
-            let told = search.told().into_iter().next();
-            let told = told.ok_or_else(|| Failure::platform("nothing is searched for"))?;
             if layers.is_empty() {
-                return Ok(told);
+                return told(&search);
             }
-            if told.attempts > 0 && told.result == BisectedAs::Searching {
-                self.context.say(&told.text);
+            if now.attempts > 0 && now.result == BisectedAs::Searching {
+                self.context.say(&now.text);
             }
             self.round(&mut search, layers).await?;
         }

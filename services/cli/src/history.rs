@@ -28,6 +28,17 @@ fn asked(path: &str, past: &PastArgs, case: Option<&str>) -> Result<String, Fail
     Ok(format!("api/v1/{path}?{}", query.finish()))
 }
 
+/// Fails where no finished run of a matrix has a case of this name.
+pub(crate) async fn known(client: &Client, matrix: &str, case: &str) -> Result<(), Failure> {
+    let past = PastArgs {
+        matrix: Some(matrix.to_owned()),
+        axis: Vec::new(),
+        limit: 20,
+    };
+    let path = asked("history", &past, Some(case))?;
+    client.get::<History>(&path).await.map(|_| ())
+}
+
 pub(crate) async fn history(context: &Context, options: &HistoryArgs) -> Result<ExitCode, Failure> {
     let case = options.case.as_deref().filter(|case| *case != "-");
     let path = asked("history", &options.past, case)?;

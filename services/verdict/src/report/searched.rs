@@ -67,7 +67,8 @@ pub(super) fn tell(finding: &mut Finding, bisected: Bisected) {
         finding.confidence = finding.confidence.min(sure);
     } else {
         finding.text.push_str(". Between them: ");
-        finding.text.push_str(&bisected.text);
+        // The sentence that it becomes a part of has an end of its own.
+        finding.text.push_str(bisected.text.trim_end_matches('.'));
     }
     finding.bisected = Some(bisected);
 }

@@ -40,11 +40,19 @@ impl Search {
             )) => {
                 let sure = percent(probability);
                 let ends = (value(good), value(bad));
+                let (first, last) = (good.min(bad), good.max(bad));
                 let (good, bad) = (name(good), name(bad));
                 if matches!(confirmed, Some(Confirmed::Regressed) | None) {
+                    let untested = match (last - first).saturating_sub(1) {
+                        0 => String::new(),
+                        1 => " The one between them could not be tested, and may be it.".to_owned(),
+                        more => format!(
+                            " The {more} between them could not be tested, and one of them may be it."
+                        ),
+                    };
                     let text = format!(
                         "{axis} {bad} is the first that fails {what}, with a probability of {sure}; {good} is the last that \
-                         passes it."
+                         passes it.{untested}"
                     );
                     (BisectedAs::Found, ends, probability, text)
                 } else {
@@ -56,8 +64,18 @@ impl Search {
                 }
             }
             Some((Answer::NoCulprit { probability }, _)) => {
+                let ends = [group.records.first(), group.records.last()];
+                let how = match ends.map(|record| record.copied().unwrap_or_default()) {
+                    [first, last] if first.only_failed() && last.failed == 0 && last.runs > 0 => {
+                        "it fails in the first and passes in the last"
+                    }
+                    [first, last] if first.only_failed() && last.only_failed() => {
+                        "it fails in both"
+                    }
+                    _ => "they fail equally often",
+                };
                 let text = format!(
-                    "Nothing broke {what} between {axis} {} and {} (probability {}): they fail equally often.",
+                    "Nothing broke {what} between {axis} {} and {} (probability {}): {how}.",
                     name(0),
                     self.names.last().map_or("", String::as_str),
                     percent(probability),
