@@ -77,6 +77,21 @@ fn a_passing_cell_that_lost_tests_says_so() {
         report.sentence,
         "All 3 cells passed (1 cell did not run all tests of its baseline)."
     );
+    // A version that writes no results any more ran none of them, whatever it says of itself.
+    let report = Race::run(&matrix, |values, _| match values["lib"] {
+        "3" => (EXIT_0, Results::default()),
+        _ => some(&["a", "b"], &[]),
+    })
+    .report();
+    let missing = of_kind(&report, FindingKind::Missing);
+    let texts: Vec<&str> = missing
+        .iter()
+        .map(|finding| finding.text.as_str())
+        .collect();
+    assert_eq!(
+        texts,
+        ["Lib 3 did not run 2 tests that pass in the baseline"]
+    );
     // Further tests are nobody's loss.
     let report = Race::run(&matrix, |values, _| match values["lib"] {
         "1" => some(&["a"], &[]),

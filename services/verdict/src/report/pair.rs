@@ -56,10 +56,11 @@ impl Side<'_> {
     }
 }
 
-/// Cases that pass in the baseline and that the candidate has not. A candidate without any results is not asked: what it
-/// lacks is told by how it ended as a whole.
+/// Cases that pass in the baseline and that the candidate has not. A candidate without any results that did not pass is not
+/// asked: what it lacks is told by how it ended as a whole.
 fn missing(candidate: &Side<'_>, baseline: &Side<'_>, cases: &Cases) -> Vec<CaseId> {
-    if candidate.set == baseline.set || candidate.set == NO_SET || baseline.set == NO_SET {
+    let ended = candidate.set == NO_SET && candidate.verdict != Verdict::Passed;
+    if candidate.set == baseline.set || ended || baseline.set == NO_SET {
         return Vec::new();
     }
     let is_missing = |case: &CaseId| {
