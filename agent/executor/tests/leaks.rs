@@ -679,7 +679,7 @@ fn a_flood_of_output_is_cut_and_holds_nobody_up() {
             .unwrap()
     };
     let before = resident();
-    let flood = "echo first; yes | dd bs=65536 count=2000; echo last >&2; exit 3";
+    let flood = "echo first; yes | dd bs=65536 count=500; echo last >&2; exit 3";
     executor.order(scene.spec("flood", flood));
     executor.order(scene.spec("other", "echo fine"));
     for _ in 0..2 {
