@@ -27,7 +27,13 @@ pub(super) fn render(report: &Report) -> String {
 }
 
 fn case(report: &Report, cell: &CellReport, out: &mut String) {
-    let seconds: f64 = cell.attempts.iter().map(|attempt| attempt.seconds).sum();
+    // A sum of nothing is -0.
+    let seconds = 0.0
+        + cell
+            .attempts
+            .iter()
+            .map(|attempt| attempt.seconds)
+            .sum::<f64>();
     let _ = write!(
         out,
         "    <testcase classname=\"{}\" name=\"{}\" time=\"{seconds:.3}\"",

@@ -6,7 +6,6 @@ use regatta_model::report::{Finding, FindingKind, Verdict};
 
 use super::Builder;
 use super::case::CaseId;
-use super::findings::capital;
 use super::others::{plain, which_cells};
 
 /// Most findings of known failures; those that fail first.
@@ -89,7 +88,7 @@ fn told_of(builder: &Builder<'_>, known: &Known, found: Found, over: bool) -> Op
         // In a large run cells that simply passed are not kept, so it is not known whether it was tested.
         (false, true) if tested > 0 && !builder.is_large() && builder.is_whole() => format!(
             "{} failed nowhere, though {owner} knows it to (until {until}): its entry in `known` may go",
-            capital(&what)
+            what
         ),
         _ => return None,
     };

@@ -33,6 +33,10 @@ pub(super) fn of(
                     .count()
             };
             match count(Comparison::Fixed) {
+                _ if count(Comparison::Regressed) > 0 => {
+                    let broke = count(Comparison::Regressed);
+                    format!("Only what may fail broke: {broke} of {cells}")
+                }
                 0 if counts.cells == 1 => {
                     "Nothing broke: the only cell fails as its baseline does".into()
                 }

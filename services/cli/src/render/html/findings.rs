@@ -263,7 +263,10 @@ fn commands(
         .filter(|_| finding.kind != FindingKind::Fix)
         .and_then(|cell| cell.attempts.iter().find(|attempt| !attempt.passed));
     let attempt = failing.map_or_else(String::new, |attempt| {
-        format!(" --attempt {}", attempt.attempt)
+        let shard = attempt
+            .shard
+            .map_or_else(String::new, |n| format!(" --shard {n}"));
+        format!("{shard} --attempt {}", attempt.attempt)
     });
     let run = escaped(&report.run);
     let _ = writeln!(
