@@ -87,8 +87,7 @@ fn told_of(builder: &Builder<'_>, known: &Known, found: Found, over: bool) -> Op
         ),
         // In a large run cells that simply passed are not kept, so it is not known whether it was tested.
         (false, true) if tested > 0 && !builder.is_large() && builder.is_whole() => format!(
-            "{} failed nowhere, though {owner} knows it to (until {until}): its entry in `known` may go",
-            what
+            "{what} failed nowhere, though {owner} knows it to (until {until}): its entry in `known` may go"
         ),
         _ => return None,
     };

@@ -17,11 +17,7 @@ impl Search {
         let value = |place: usize| self.values.get(place).cloned();
         let name = |place: usize| self.names.get(place).map_or("", String::as_str);
         let axis = self.axis.as_str();
-        let what = match group.cases.as_slice() {
-            [] => "the test".to_owned(),
-            [case] => case.clone(),
-            cases => format!("{} tests", cases.len()),
-        };
+        let what = named(&group.cases);
         let (result, ends, probability, text) = match group
             .end
             .map(|end| (end.answer, end.confirmed))
@@ -40,16 +36,9 @@ impl Search {
             )) => {
                 let sure = percent(probability);
                 let ends = (value(good), value(bad));
-                let (first, last) = (good.min(bad), good.max(bad));
+                let untested = untested(good, bad);
                 let (good, bad) = (name(good), name(bad));
                 if matches!(confirmed, Some(Confirmed::Regressed) | None) {
-                    let untested = match (last - first).saturating_sub(1) {
-                        0 => String::new(),
-                        1 => " The one between them could not be tested, and may be it.".to_owned(),
-                        more => format!(
-                            " The {more} between them could not be tested, and one of them may be it."
-                        ),
-                    };
                     let text = format!(
                         "{axis} {bad} is the first that fails {what}, with a probability of {sure}; {good} is the last that \
                          passes it.{untested}"
@@ -64,21 +53,12 @@ impl Search {
                 }
             }
             Some((Answer::NoCulprit { probability }, _)) => {
-                let ends = [group.records.first(), group.records.last()];
-                let how = match ends.map(|record| record.copied().unwrap_or_default()) {
-                    [first, last] if first.only_failed() && last.failed == 0 && last.runs > 0 => {
-                        "it fails in the first and passes in the last"
-                    }
-                    [first, last] if first.only_failed() && last.only_failed() => {
-                        "it fails in both"
-                    }
-                    _ => "they fail equally often",
-                };
                 let text = format!(
-                    "Nothing broke {what} between {axis} {} and {} (probability {}): {how}.",
+                    "Nothing broke {what} between {axis} {} and {} (probability {}): {}.",
                     name(0),
                     self.names.last().map_or("", String::as_str),
                     percent(probability),
+                    at_the_ends(group),
                 );
                 (BisectedAs::None, (None, None), probability, text)
             }
@@ -181,4 +161,34 @@ fn percent(probability: f64) -> String {
 fn counted(count: u32, what: &str) -> String {
     let ending = if count == 1 { "" } else { "s" };
     format!("{count} {what}{ending}")
+}
+
+/// What a search is for.
+fn named(cases: &[String]) -> String {
+    match cases {
+        [] => "the test".to_owned(),
+        [case] => case.clone(),
+        cases => format!("{} tests", cases.len()),
+    }
+}
+
+/// How what a search is for stands at both ends, where nothing broke between them.
+fn at_the_ends(group: &Group) -> &'static str {
+    let ends = [group.records.first(), group.records.last()];
+    match ends.map(|record| record.copied().unwrap_or_default()) {
+        [first, last] if first.only_failed() && last.failed == 0 && last.runs > 0 => {
+            "it fails in the first and passes in the last"
+        }
+        [first, last] if first.only_failed() && last.only_failed() => "it fails in both",
+        _ => "they fail equally often",
+    }
+}
+
+/// That nothing is known of the values between these two.
+fn untested(good: usize, bad: usize) -> String {
+    match good.abs_diff(bad).saturating_sub(1) {
+        0 => String::new(),
+        1 => " The one between them could not be tested, and may be it.".to_owned(),
+        more => format!(" The {more} between them could not be tested, and one of them may be it."),
+    }
 }
