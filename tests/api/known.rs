@@ -86,7 +86,7 @@ async fn what_fails_beside_it_counts() {
     );
     assert_eq!(report.cells[2].known, ["test_b"]);
     // The first pattern means no case: brackets are nothing but brackets.
-    let stale = "Test_[ab] failed nowhere, though web knows it to (until 2999-12-31): its entry in `known` may go";
+    let stale = "test_[ab] failed nowhere, though web knows it to (until 2999-12-31): its entry in `known` may go";
     assert!(
         told(&report).contains(&(FindingKind::Known, stale)),
         "{:#?}",
