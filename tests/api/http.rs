@@ -14,7 +14,7 @@ use crate::kit::{Agent, fresh, http, matrix, problem, until};
 #[tokio::test]
 async fn a_matrix_that_asks_for_commits_is_told_to_come_by_the_command() {
     let (_data, server) = fresh(5000).await;
-    let text = "image: mini:1\naxes:\n  commit: {git: /work/boat, range: v1..v2}\n\
+    let text = "image: mini:1\naxes:\n  commit: {git: /srv/boat, range: v1..v2}\n\
                 files: [{checkout: commit, to: /src}]\ntest: {run: 'true'}\n";
     let refused = problem(server.api.submit_text(text).await).await;
     assert_eq!(
