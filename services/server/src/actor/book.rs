@@ -68,7 +68,7 @@ impl OpenRun {
             repeat: matrix.repeat(),
             parallel: matrix.parallel(),
             fail_fast: matrix.fail_fast(),
-            priority: if self.head.summary.deep && matrix.rerun().deep {
+            priority: if self.runs_on_by_itself() {
                 PRIORITY_IDLE
             } else {
                 matrix.priority()
@@ -84,6 +84,12 @@ impl OpenRun {
             reruns_left: self.book.reruns_left(),
             ..Work::default()
         }
+    }
+
+    /// Whether it was over, and goes on because its matrix says so: nobody asked for more of what failed since.
+    fn runs_on_by_itself(&self) -> bool {
+        let deep = self.head.summary.deep && self.matrix.rerun().deep;
+        deep && self.head.rerun_after.is_none()
     }
 
     /// Whether there is more to be looked for once it is over.

@@ -221,7 +221,10 @@ impl Actor {
         let old = record.head.summary.state;
         match what {
             Rerun::Failed => record.head.rerun_after = Some(record.head.sequence),
-            Rerun::Unresolved => record.head.summary.deep = true,
+            Rerun::Unresolved => {
+                record.head.summary.deep = true;
+                record.head.rerun_after = None;
+            }
         }
         record.head.cancelled = false;
         record.head.summary.bisecting = false;
